@@ -1,0 +1,68 @@
+//! Pure. Human units: `30m`, `500ms`, `5%`, `3/10m`.
+
+use serde::{Deserialize, Deserializer, Serializer};
+use std::time::Duration;
+
+/// Reads `500ms`, `15s`, `30m`, `2h`, `1d`, and sums like `1h30m`. A bare number has no unit and is refused.
+///
+/// # Errors
+/// A sentence that names the text and the units.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("\"{text}\" is not a duration; write a number with a unit: 500ms, 15s, 30m, 2h, 1d");
+    let mut rest = text.trim();
+    let mut total = Duration::ZERO;
+    if rest.is_empty() {
+        return Err(wrong());
+    }
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(wrong)?;
+        let (number, tail) = rest.split_at(digits);
+        let letters = tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len());
+        let (unit, tail) = tail.split_at(letters);
+        let number: f64 = number.parse().map_err(|_| wrong())?;
+        let seconds = match unit.trim() {
+            "ms" => number / 1e3,
+            "s" => number,
+            "m" => number * 60.0,
+            "h" => number * 3600.0,
+            "d" => number * 86400.0,
+            _ => return Err(wrong()),
+        };
+        total = Duration::try_from_secs_f64(seconds).ok().and_then(|d| total.checked_add(d)).ok_or_else(wrong)?;
+        rest = tail;
+    }
+    Ok(total)
+}
+
+/// The shortest exact spelling of a duration: the inverse of [`parse_duration`].
+pub fn format_duration(d: Duration) -> String {
+    let (seconds, millis) = (d.as_secs(), d.subsec_millis());
+    match (seconds, millis) {
+        (0, ms) => format!("{ms}ms"),
+        (s, 0) if s % 86400 == 0 => format!("{}d", s / 86400),
+        (s, 0) if s % 3600 == 0 => format!("{}h", s / 3600),
+        (s, 0) if s % 60 == 0 => format!("{}m", s / 60),
+        (s, 0) if s < 120 => format!("{s}s"),
+        (s, 0) => format!("{}m{}s", s / 60, s % 60),
+        (s, ms) => format!("{s}s{ms}ms"),
+    }
+}
+
+/// For serde fields: `#[serde(with = "duration")]`.
+pub mod duration {
+    use super::*;
+    /// Reads human units.
+    ///
+    /// # Errors
+    /// See [`parse_duration`].
+    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Duration, D::Error> {
+        parse_duration(&String::deserialize(d)?).map_err(serde::de::Error::custom)
+    }
+    /// Writes human units.
+    ///
+    /// # Errors
+    /// Those of the serializer.
+    pub fn serialize<S: Serializer>(value: &Duration, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(&format_duration(*value))
+    }
+}

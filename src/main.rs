@@ -1,0 +1,2 @@
+//! The `lastgood` program.
+fn main() {}
