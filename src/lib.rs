@@ -37,4 +37,5 @@ pub mod clock;
 pub mod cluster;
 pub mod config;
 pub mod domain;
+pub mod executor;
 pub mod record;
