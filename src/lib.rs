@@ -37,3 +37,6 @@ pub mod clock;
 pub mod config;
 pub mod domain;
 pub mod record;
+pub mod report;
+pub mod serve;
+pub mod telemetry;
