@@ -24,11 +24,8 @@ pub fn file_name(incident: &Incident, context: &Context) -> String {
 
 /// Characters that are safe in every file system; never a separator or a dot.
 fn part(text: &str, max: usize) -> String {
-    let safe: String = text
-        .chars()
-        .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' })
-        .take(max)
-        .collect();
+    let safe: String =
+        text.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).take(max).collect();
     let safe = safe.trim_matches('-');
     if safe.is_empty() { "unknown".into() } else { safe.into() }
 }

@@ -3,9 +3,7 @@
 use super::Context;
 use crate::{
     domain::{Finding, FindingCounts, Kind, Revision},
-    record::{
-        Incident, IncidentSpec, IncidentStatus, IncidentWorkload, JournalEntry, Phase, RevisionRef, Trigger,
-    },
+    record::{Incident, IncidentSpec, IncidentStatus, IncidentWorkload, JournalEntry, Phase, RevisionRef, Trigger},
 };
 use jiff::Timestamp;
 

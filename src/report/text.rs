@@ -1,7 +1,7 @@
 //! Pure. The same story in one paragraph: for notices, Events and the terminal.
 
-use super::facts::{human, name, outage, revision, sentence, status, workload};
 use super::escape::one_line;
+use super::facts::{human, name, outage, revision, sentence, status, workload};
 use crate::record::{Incident, Phase};
 
 /// What is told, part by part. Plain text: whoever shows it escapes it.
@@ -27,7 +27,11 @@ pub fn story(incident: &Incident) -> Story {
     let status = status(incident);
     let outage = outage(incident);
     let duration = outage.seconds().map(|s| {
-        let from = if outage.from_harm { "first harm" } else { "verdict" };
+        let from = match (outage.from_harm, spec.trigger.manual) {
+            (true, _) => "first harm",
+            (false, true) => "the request",
+            (false, false) => "the verdict",
+        };
         format!("{} from {from} to proved healthy", human(s))
     });
     let mut why = sentence(&spec.explanation);
@@ -72,14 +76,21 @@ pub fn headline(incident: &Incident) -> String {
     let restored = incident.spec.target.as_ref().map_or_else(|| "an earlier revision".into(), revision);
     let bad = revision(&incident.spec.bad);
     one_line(&match status.phase {
-        Phase::Reported => format!("NOT UNDONE: {w} runs {bad}, which was judged bad ({})", incident.spec.reason),
+        Phase::Reported if incident.spec.trigger.manual => {
+            format!("NOT UNDONE: {w}; an undo of {bad} was asked for by hand")
+        }
+        Phase::Reported => format!("NOT UNDONE: {w} got {bad}, which was judged bad ({})", incident.spec.reason),
         Phase::Intended => format!("UNDO INTENDED: {w} is to go back to {restored}; not healthy yet"),
         Phase::Applied => format!("UNDO SENT: {w} goes back to {restored}; not proved healthy yet"),
         Phase::Verified => format!("UNDONE: {w} is back on {restored} and HEALTHY again"),
         Phase::Unproven => format!("UNDONE, NOT PROVED: {w} is back on {restored}, but nothing measured its health"),
-        Phase::DidNotHelp => format!("UNDO DID NOT HELP: {w} is back on {restored} and STILL UNHEALTHY; a person is needed"),
+        Phase::DidNotHelp => {
+            format!("UNDO DID NOT HELP: {w} is back on {restored} and STILL UNHEALTHY; a person is needed")
+        }
         Phase::Superseded if status.applied.is_some() => {
-            format!("UNDO SUPERSEDED: {w} was put back to {restored}, then something newer took over; its health is not known here")
+            format!(
+                "UNDO SUPERSEDED: {w} was put back to {restored}, then something newer took over; its health is not known here"
+            )
         }
         Phase::Superseded => format!("NO UNDO NEEDED: {w} got something newer than {bad} before anything was undone"),
         Phase::Failed => format!("UNDO FAILED: {w} could not be put back to {restored}; a person is needed"),
@@ -123,7 +134,7 @@ mod tests {
 
     #[test]
     fn reported_and_superseded_say_that_nothing_was_undone() {
-        assert!(headline(&observed()).starts_with("NOT UNDONE: production/Deployment/jarvis-api runs "));
+        assert!(headline(&observed()).starts_with("NOT UNDONE: production/Deployment/jarvis-api got "));
         assert!(paragraph(&observed()).contains("observe mode: it would have gone back"));
         assert!(headline(&judged(Phase::Superseded, "")).starts_with("NO UNDO NEEDED"));
         assert!(headline(&ended(Phase::Superseded, "")).starts_with("UNDO SUPERSEDED"));

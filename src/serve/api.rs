@@ -68,6 +68,8 @@ fn fault(code: StatusCode, error: String) -> Response {
 fn json<T: Serialize>(code: StatusCode, kind: &'static str, body: &T) -> Response {
     match serde_json::to_vec(&Answer { api_version: API_VERSION, kind, body }) {
         Ok(bytes) => (code, [(header::CONTENT_TYPE, "application/json")], bytes).into_response(),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("cannot write the answer: {error}\n")).into_response(),
+        Err(error) => {
+            (StatusCode::INTERNAL_SERVER_ERROR, format!("cannot write the answer: {error}\n")).into_response()
+        }
     }
 }

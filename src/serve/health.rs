@@ -96,7 +96,10 @@ fn checks(snapshot: &Snapshot, now: Seconds) -> Vec<Check> {
     } else if let Some(why) = &thresholds.rejected {
         let age = (now - thresholds.loaded).max(0.0);
         let hash = &thresholds.hash;
-        add(Mark::Degraded, format!("thresholds: {hash}, loaded {age:.0} s ago, stay in force; the file was refused: {why}"));
+        add(
+            Mark::Degraded,
+            format!("thresholds: {hash}, loaded {age:.0} s ago, stay in force; the file was refused: {why}"),
+        );
     } else {
         add(Mark::Ok, format!("thresholds {} ok", thresholds.hash));
     }

@@ -21,12 +21,7 @@ use axum::{
     routing::get,
 };
 use listener::Patient;
-use std::{
-    io,
-    net::SocketAddr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, sync::watch};
 
 /// Longest that one answer may take.
@@ -51,13 +46,17 @@ pub struct Served {
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// Another process has the address.
-    #[error("cannot listen on {address}: it is in use; stop the other process or set `listen` (LASTGOOD_LISTEN) to a free address")]
+    #[error(
+        "cannot listen on {address}: it is in use; stop the other process or set `listen` (LASTGOOD_LISTEN) to a free address"
+    )]
     InUse {
         /// The address.
         address: SocketAddr,
     },
     /// The system does not let us listen there.
-    #[error("cannot listen on {address}: {source}; set `listen` (LASTGOOD_LISTEN) to an address of this machine and a port above 1023")]
+    #[error(
+        "cannot listen on {address}: {source}; set `listen` (LASTGOOD_LISTEN) to an address of this machine and a port above 1023"
+    )]
     Listen {
         /// The address.
         address: SocketAddr,

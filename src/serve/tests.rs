@@ -83,8 +83,18 @@ async fn readiness_needs_the_first_list_fresh_watches_and_thresholds() {
     type Spoil = fn(&mut Snapshot);
     let faults: [(Spoil, &str); 5] = [
         (|s| s.synced = false, "[-]synced: the first list of workloads is not complete yet\n"),
-        (|s| { s.watches.insert("pods".into(), 500.0); }, "[-]watch pods: no message for 500 s\n"),
-        (|s| { s.watches.insert("pods".into(), f64::NAN); }, "[-]watch pods: no message for NaN s\n"),
+        (
+            |s| {
+                s.watches.insert("pods".into(), 500.0);
+            },
+            "[-]watch pods: no message for 500 s\n",
+        ),
+        (
+            |s| {
+                s.watches.insert("pods".into(), f64::NAN);
+            },
+            "[-]watch pods: no message for NaN s\n",
+        ),
         (|s| s.thresholds = ThresholdsState::default(), "[-]thresholds: none are loaded\n"),
         (|s| s.t = NOW - 200.0, "[-]watch deployments: no message for 203 s\n"),
     ];

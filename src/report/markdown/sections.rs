@@ -16,7 +16,7 @@ pub(super) fn issue(incident: &Incident) -> String {
     let spec = &incident.spec;
     let bad = code(&revision(&spec.bad));
     let mut out = if spec.trigger.manual {
-        format!("An undo of {bad} on {} was asked for by hand. ", subject(incident))
+        format!("An undo of {bad} on {} was asked for by hand. As stored: ", subject(incident))
     } else {
         format!("The rollout of {bad} on {} was judged bad ({}). ", subject(incident), markdown(&spec.reason))
     };
@@ -54,7 +54,8 @@ fn row(out: &mut String, f: &Finding) {
 }
 
 fn counts(c: &FindingCounts) -> String {
-    let pair = |word: &str, bad: f64, total: f64| (total > 0.0).then(|| format!("{word} {}/{}", count(bad), count(total)));
+    let pair =
+        |word: &str, bad: f64, total: f64| (total > 0.0).then(|| format!("{word} {}/{}", count(bad), count(total)));
     let parts: Vec<String> = [
         pair("new", c.new_bad, c.new_total),
         pair("old", c.old_bad, c.old_total),
@@ -86,12 +87,16 @@ pub(super) fn impact(incident: &Incident) -> String {
             markdown(&f.stream)
         );
     }
-    let start = if outage.from_harm { "first harm" } else { "the verdict; when the harm began is unknown" };
-    let _ = write!(out, "- Duration: {} (from {}, {start}", duration(incident), utc(outage.from));
+    let start = match (outage.from_harm, incident.spec.trigger.manual) {
+        (true, _) => "first harm",
+        (false, true) => "asked for by hand; when the harm began is unknown",
+        (false, false) => "the verdict; when the harm began is unknown",
+    };
+    let _ = write!(out, "- Duration: {}; from {}, {start}", duration(incident), utc(outage.from));
     if let Some(to) = outage.to {
         let _ = write!(out, ", to {}, proved healthy", utc(to));
     }
-    out.push_str(")\n- Revenue impact: unknown\n");
+    out.push_str("\n- Revenue impact: unknown\n");
     out
 }
 
@@ -107,7 +112,9 @@ pub(super) fn root_cause(incident: &Incident) -> String {
                 let _ = writeln!(out, "- Image: {} → {}", name(old), name(new));
             }
             if changes.is_empty() {
-                out.push_str("- The images are the same; the fault lies in another field of the template or outside it.\n");
+                out.push_str(
+                    "- The images are the same; the fault lies in another field of the template or outside it.\n",
+                );
             }
             let _ = writeln!(
                 out,
@@ -131,7 +138,9 @@ fn place(hash: &str, object: Option<&str>) -> String {
 
 fn first_look(reason: &str) -> &'static str {
     match reason {
-        "crash_loop" => "the last output of a crashed container (`kubectl logs --previous`), exit code and memory limit.",
+        "crash_loop" => {
+            "the last output of a crashed container (`kubectl logs --previous`), exit code and memory limit."
+        }
         "image_pull" => "the image's name and tag, the registry and its pull secret.",
         "config_error" => "the ConfigMaps, Secrets and keys that the template names.",
         "progress_deadline" => "why new pods do not become Ready: scheduling, readiness probe, quota.",
@@ -150,16 +159,25 @@ pub(super) fn resolution(incident: &Incident) -> String {
         Phase::Intended => format!("An undo to {target} is intended; whether it was sent is not known yet."),
         Phase::Applied => format!("The workload was put back to {target}; whether this helped is not known yet."),
         Phase::Verified => format!("The workload was put back to {target}, and this was proved to help."),
-        Phase::Unproven => format!("The workload was put back to {target}; nothing measured it, so it is not proved that this helped."),
-        Phase::DidNotHelp => format!("The workload was put back to {target}, and this did **not** help. There is no second try; a person is needed."),
+        Phase::Unproven => {
+            format!("The workload was put back to {target}; nothing measured it, so it is not proved that this helped.")
+        }
+        Phase::DidNotHelp => format!(
+            "The workload was put back to {target}, and this did **not** help. There is no second try; a person is needed."
+        ),
         Phase::Superseded if status.applied.is_some() => {
-            format!("The workload was put back to {target}; then something newer took over before this could be proved.")
+            format!(
+                "The workload was put back to {target}; then something newer took over before this could be proved."
+            )
         }
         Phase::Superseded => "Nothing was undone: something newer took over first.".to_owned(),
+        Phase::Failed if incident.spec.target.is_none() => {
+            "The undo **failed**: no target is stored. A person is needed.".to_owned()
+        }
         Phase::Failed => format!("The undo to {target} **failed**. A person is needed."),
     };
     if !status.message.trim().is_empty() {
-        let _ = write!(out, " {}", markdown(&sentence(&status.message)));
+        let _ = write!(out, " As stored: {}", markdown(&sentence(&status.message)));
     }
     out.push('\n');
     let done: Vec<_> = status.journal.iter().filter(|j| j.step != "decided").collect();

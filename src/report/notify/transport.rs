@@ -31,7 +31,8 @@ pub(super) fn url(secret: &Secret) -> Option<Url> {
 /// A retry after a wait that doubles: 5 s to 10 min, spread by a quarter so that channels do not march in step.
 pub(super) fn later(notice: &Notice, why: String) -> Delivery {
     let base = Duration::from_secs(5).saturating_mul(1 << notice.attempts.min(10)).min(LONGEST);
-    let seed = notice.key.bytes().fold(u64::from(notice.attempts), |h, b| h.wrapping_mul(31).wrapping_add(u64::from(b)));
+    let seed =
+        notice.key.bytes().fold(u64::from(notice.attempts), |h, b| h.wrapping_mul(31).wrapping_add(u64::from(b)));
     let spread = 0.75 + (seed % 1000) as f64 / 2000.0;
     Delivery::Retry { after: base.mul_f64(spread), why }
 }
@@ -45,19 +46,24 @@ pub(super) fn fault(error: &reqwest::Error) -> String {
         return "the receiver's host name cannot be resolved".into();
     }
     let mut cause: Option<&(dyn Error + 'static)> = error.source();
+    let mut kind = None;
     while let Some(e) = cause {
-        if e.downcast_ref::<rustls::Error>().is_some() {
+        if e.is::<rustls::Error>() {
             return "TLS with the receiver failed".into();
         }
-        if let Some(io) = e.downcast_ref::<io::Error>() {
-            if io.get_ref().is_some_and(|inner| inner.downcast_ref::<rustls::Error>().is_some()) {
-                return "TLS with the receiver failed".into();
-            }
-            return format!("the connection failed: {}", io.kind());
-        }
-        cause = e.source();
+        let io = e.downcast_ref::<io::Error>();
+        kind = io.map(io::Error::kind).filter(|k| *k != io::ErrorKind::Other).or(kind);
+        // An io error shows the source of what it wraps, not the wrapped error itself.
+        cause = match io.and_then(io::Error::get_ref) {
+            Some(wrapped) => Some(wrapped),
+            None => e.source(),
+        };
     }
-    if error.is_connect() { "cannot connect to the receiver".into() } else { "the connection broke".into() }
+    match kind {
+        Some(kind) => format!("the connection failed: {kind}"),
+        None if error.is_connect() => "cannot connect to the receiver".into(),
+        None => "the connection broke".into(),
+    }
 }
 
 /// What a status means: `None` for success. Only 429, 408 and 5xx are tried again.
@@ -71,7 +77,9 @@ pub(super) fn refused(response: &Response, notice: &Notice, clock: Clock, what: 
         why = format!("{why}: {what}");
     }
     if status.is_redirection() {
-        return Some(Delivery::GiveUp { why: format!("{why}; redirects are not followed, put the new URL into the file") });
+        return Some(Delivery::GiveUp {
+            why: format!("{why}; redirects are not followed, put the new URL into the file"),
+        });
     }
     let again = status.is_server_error()
         || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY);

@@ -176,12 +176,9 @@ pub fn leader(leads: bool) {
     gauge!("lastgood_leader").set(f64::from(u8::from(leads)));
 }
 
-/// Takes over all that a snapshot tells: trials, recoveries, watches, thresholds, leadership.
+/// Takes over what a snapshot tells of watches, sources, thresholds and leadership. Trials and recoveries are
+/// not counted here: a snapshot also shows those that ended a while ago.
 pub fn observe(snapshot: &Snapshot) {
-    let judged = snapshot.workloads.iter().filter_map(|w| w.judgement.as_ref());
-    trials(judged.filter(|j| matches!(j.verdict, Verdict::Watching | Verdict::Hold(_) | Verdict::Unknown(_))).count());
-    let waiting = |r: &&crate::domain::Recovery| r.state == crate::domain::RecoveryState::Waiting;
-    recoveries(snapshot.workloads.iter().filter_map(|w| w.recovery.as_ref()).filter(waiting).count());
     for label in WATCHES {
         let of_label = snapshot.watches.iter().filter(|(name, _)| closed(&WATCHES, name) == label);
         if let Some(worst) = of_label.map(|(_, age)| *age).filter(|a| a.is_finite()).reduce(f64::max) {

@@ -44,25 +44,40 @@ fn everything() {
     leader(true);
 }
 
+/// What promtool says of some metrics; `None` when it is not installed.
+fn promtool(text: &str) -> Option<(bool, String)> {
+    let mut child = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .ok()?;
+    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    Some((output.status.success(), said.trim().to_owned()))
+}
+
 #[test]
 fn promtool_accepts_the_metrics() {
     let _turn = ONE_AT_A_TIME.lock();
     config_in_force("0123456789ab");
     let text = rendered(everything);
-    let child = Command::new("promtool")
-        .args(["check", "metrics"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn();
-    let Ok(mut child) = child else {
+    let Some(said) = promtool(&text) else {
         eprintln!("SKIPPED: promtool is not installed (Debian package prometheus); the metrics were NOT linted");
         return;
     };
-    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
-    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success() && said.trim().is_empty(), "promtool: {said}\n{text}");
+    assert_eq!(said, (true, String::new()), "{text}");
+    let bad = promtool("# TYPE lastgood_bad counter\nlastgood_bad 1\n").unwrap();
+    assert!(!bad.0 && bad.1.contains("_total"), "promtool must be able to fail: {bad:?}");
+}
+
+#[test]
+fn a_second_recorder_is_refused() {
+    let exporter = install().unwrap();
+    assert!(exporter.render().contains("lastgood_build_info{version=\""));
+    assert!(install().unwrap_err().to_string().starts_with("cannot set up metrics"));
 }
 
 #[test]
