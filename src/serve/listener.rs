@@ -85,7 +85,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Timed<S> {
                 this.allow(REQUEST);
             }
             // A trickle of bytes does not move the deadline, and must not outrun it.
-            if this.deadline.is_elapsed() {
+            if Instant::now() >= this.deadline.deadline() {
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
             return Poll::Ready(result);
@@ -154,6 +154,16 @@ mod tests {
         let (kind, ()) = tokio::join!(read, trickle);
         assert_eq!(kind, io::ErrorKind::TimedOut);
         assert!(start.elapsed() <= REQUEST + Duration::from_secs(1), "{:?}", start.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bytes_that_are_always_there_do_not_outrun_the_deadline() {
+        let (mut client, server) = duplex(64);
+        let mut timed = Timed::new(server, None);
+        client.write_all(b"xy").await.unwrap();
+        assert_eq!(timed.read_u8().await.unwrap(), b'x');
+        tokio::time::advance(REQUEST).await;
+        assert_eq!(timed.read_u8().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 
     #[tokio::test(start_paused = true)]
