@@ -39,3 +39,6 @@ pub mod config;
 pub mod domain;
 pub mod executor;
 pub mod record;
+pub mod report;
+pub mod serve;
+pub mod telemetry;
