@@ -168,3 +168,12 @@ fn entry(
 pub fn before<'a>(entries: &'a [RevisionEntry], live: &Revision) -> Option<&'a RevisionEntry> {
     entries.iter().find(|entry| entry.mark.revision != *live)
 }
+
+/// One workload as a trimmed view, read afresh.
+///
+/// # Errors
+/// [`ReadError::Missing`] when there is none that can be read.
+pub async fn get_view(client: &Client, id: &WorkloadId) -> Result<super::view::WorkloadView, ReadError> {
+    let object = get_raw(client, id).await?;
+    super::view::of_raw(id.kind, &object).ok_or_else(|| ReadError::Missing(format!("a readable {id}")))
+}

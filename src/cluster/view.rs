@@ -6,7 +6,7 @@ use k8s_openapi::{
     api::apps::v1::{DaemonSet, Deployment, StatefulSet},
     apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta},
 };
-use kube::Resource;
+use kube::{Resource, api::DynamicObject};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
 
@@ -150,6 +150,16 @@ struct RawCondition {
     status: String,
     reason: String,
     last_update_time: Option<jiff::Timestamp>,
+}
+
+/// The trimmed view of a raw object; `None` when it cannot be read.
+pub fn of_raw(kind: Kind, object: &DynamicObject) -> Option<WorkloadView> {
+    let value = serde_json::to_value(object).ok()?;
+    match kind {
+        Kind::Deployment => serde_json::from_value::<RawDeployment>(value).ok().map(Into::into),
+        Kind::StatefulSet => serde_json::from_value::<RawStatefulSet>(value).ok().map(Into::into),
+        Kind::DaemonSet => serde_json::from_value::<RawDaemonSet>(value).ok().map(Into::into),
+    }
 }
 
 fn mark<'de, D: Deserializer<'de>>(d: D) -> Result<TemplateMark, D::Error> {

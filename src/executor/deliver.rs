@@ -5,10 +5,9 @@ use super::{
     handback::hand_back,
     prepare::Prepared,
     send::{self, Sent},
-    verify::view,
 };
 use crate::{
-    cluster::get_raw,
+    cluster::{get_raw, of_raw},
     domain::{Revision, Rules, WorkloadId},
     record::{Incident, Phase},
 };
@@ -77,7 +76,7 @@ impl Executor {
     /// What became of a patch whose answer was not clear: the mark on the object tells (I1).
     pub(super) async fn fate(&self, id: &WorkloadId, undo_id: &str, bad: &Revision, uid: &str) -> Fate {
         let Ok(object) = get_raw(&self.cluster.reader, id).await else { return Fate::Unreadable };
-        let Some(seen) = view(id.kind, &object) else { return Fate::Unreadable };
+        let Some(seen) = of_raw(id.kind, &object) else { return Fate::Unreadable };
         if seen.uid != uid {
             return Fate::Superseded("the workload was deleted and made anew".into());
         }

@@ -11,7 +11,7 @@ use crate::{
     clock::{Clock, seconds},
     cluster::Cluster,
     domain::{Recovery, Rules, WorkloadId},
-    record::{Incident, IncidentStatus, Incidents, Leadership, Phase, Pins, RecordError},
+    record::{Incident, IncidentStatus, Incidents, JournalEntry, Leadership, Phase, Pins, RecordError},
 };
 use jiff::SignedDuration;
 use kube::ResourceExt;
@@ -188,6 +188,10 @@ impl Executor {
         if !proof.evicted.is_empty() {
             let text = format!("evicted pods stuck on the bad revision: {}", proof.evicted.join(", "));
             journal.push(self.incidents.entry("evict", text));
+        }
+        if let Some(t) = proof.completed {
+            let text = "all pods run the restored revision and are available".into();
+            journal.push(JournalEntry { t, step: "complete".into(), text });
         }
         self.finish_with(&incident, proof.phase, &proof.text, journal).await
     }

@@ -6,11 +6,10 @@ use super::{
     references,
     send::{self, Sent},
     target::{Known, NoTarget, Target, choose, chosen},
-    verify,
 };
 use crate::{
     clock::seconds,
-    cluster::{Cluster, RevisionEntry, WorkloadView, get_raw, revisions},
+    cluster::{Cluster, RevisionEntry, WorkloadView, get_raw, of_raw, revisions},
     domain::{Judgement, Revision, Rules, Seconds, WorkloadId},
     record::{Incident, Incidents, Phase, Pin, PinState, Pins, RecordError, RevisionRef, Trigger},
 };
@@ -99,7 +98,7 @@ pub(super) struct Readers<'a> {
 /// Reads everything afresh and goes through the gates; nothing is written.
 pub(super) async fn prepare(r: &Readers<'_>, request: &UndoRequest, undo_id: &str) -> Result<Prepared, Stop> {
     let object = get_raw(&r.cluster.reader, &request.id).await?;
-    let Some(view) = verify::view(request.id.kind, &object) else {
+    let Some(view) = of_raw(request.id.kind, &object) else {
         return Err(Stop::Error(format!("{} cannot be read", request.id)));
     };
     let live = serde_json::to_value(&object).map_err(|e| Stop::Error(e.to_string()))?;

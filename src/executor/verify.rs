@@ -2,10 +2,9 @@
 
 use super::send;
 use crate::{
-    clock::{Clock, seconds},
+    clock::{Clock, seconds, timestamp},
     cluster::{
-        Cluster, READ_DEADLINE, RawDaemonSet, RawDeployment, RawStatefulSet, ReadError, WorkloadView, get_raw,
-        pod_seen, revisions, within,
+        Cluster, READ_DEADLINE, ReadError, get_raw, of_raw, pod_seen, revisions, within,
     },
     domain::{Kind, Recovery, RecoveryState, Revision, Seconds, WorkloadId},
     record::Phase,
@@ -14,7 +13,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api,
-    api::{DynamicObject, ListParams},
+    api::ListParams,
 };
 use std::{collections::BTreeMap, time::Duration};
 use tokio::{sync::watch, time::MissedTickBehavior};
@@ -44,6 +43,8 @@ pub(super) struct Proof {
     pub text: String,
     /// Pods that were evicted.
     pub evicted: Vec<String>,
+    /// When all pods ran the restored revision and were available.
+    pub completed: Option<Timestamp>,
 }
 
 /// What one look at the cluster shows.
@@ -78,7 +79,7 @@ pub(super) async fn verify(
             Err(error) => said = error.to_string(),
             Ok(look) => {
                 if let Some((phase, text)) = look.ended {
-                    return Proof { phase, text, evicted };
+                    return Proof { phase, text, evicted, completed: None };
                 }
                 for pod in look.stuck.iter().filter(|_| claim.may_evict) {
                     if !evicted.contains(pod) && send::evict(&cluster.writer, &claim.id.namespace, pod).await.is_ok() {
@@ -100,7 +101,8 @@ pub(super) async fn verify(
         let signal =
             signals.borrow_and_update().clone().filter(|r| r.target == *claim.target && r.t > seconds(claim.applied));
         let over = now >= seconds(claim.verify_by);
-        let proof = |phase, text| Some(Proof { phase, text, evicted: evicted.clone() });
+        let completed = done_since.map(timestamp);
+        let proof = |phase, text| Some(Proof { phase, text, evicted: evicted.clone(), completed });
         let ended = match (done_since, signal) {
             (Some(_), Some(r)) if r.state == RecoveryState::DidNotHelp => proof(Phase::DidNotHelp, r.explanation),
             (Some(_), Some(r)) if r.state == RecoveryState::Helped => proof(Phase::Verified, r.explanation),
@@ -131,7 +133,7 @@ async fn look(cluster: &Cluster, claim: &Claim<'_>, now: Seconds) -> Result<Look
         Err(ReadError::Missing(_)) => return Ok(Look::ended(Phase::Superseded, "the workload was deleted".into())),
         Err(error) => return Err(error),
     };
-    let Some(view) = view(claim.id.kind, &object) else {
+    let Some(view) = of_raw(claim.id.kind, &object) else {
         return Err(ReadError::Missing(format!("a readable {}", claim.id)));
     };
     let live = &view.template.revision;
@@ -182,15 +184,5 @@ async fn look(cluster: &Cluster, claim: &Claim<'_>, now: Seconds) -> Result<Look
 impl Look {
     fn ended(phase: Phase, text: String) -> Self {
         Self { ended: Some((phase, text)), done: false, missing: String::new(), stuck: Vec::new() }
-    }
-}
-
-/// The trimmed view of a raw object; `None` when it cannot be read.
-pub(super) fn view(kind: Kind, object: &DynamicObject) -> Option<WorkloadView> {
-    let value = serde_json::to_value(object).ok()?;
-    match kind {
-        Kind::Deployment => serde_json::from_value::<RawDeployment>(value).ok().map(Into::into),
-        Kind::StatefulSet => serde_json::from_value::<RawStatefulSet>(value).ok().map(Into::into),
-        Kind::DaemonSet => serde_json::from_value::<RawDaemonSet>(value).ok().map(Into::into),
     }
 }

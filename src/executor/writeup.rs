@@ -56,7 +56,9 @@ impl Executor {
                     status.message.clone_from(&blocked.why);
                     status.journal.extend(entries[1..].iter().cloned());
                 });
-                Some(edited.await)
+                let edited = edited.await;
+                self.tell(&edited);
+                Some(edited)
             }
             Err(error) => {
                 tracing::error!(workload = %request.id, %error, "the incident could not be stored");

@@ -342,7 +342,7 @@ impl Watchdog {
         let targets: Vec<_> = self.live.values().filter_map(Live::target).collect();
         self.outstanding = if targets.is_empty() { 0 } else { self.inputs.sources.start(Arc::new(targets)) };
         for left_out in self.inputs.sources.left_out() {
-            metrics::source_skipped_total(left_out.source, left_out.reads);
+            metrics::source_skipped(left_out.source, left_out.reads);
         }
         if self.outstanding == 0 {
             self.judge().await;
@@ -386,6 +386,9 @@ impl Watchdog {
                 self.decide(Decision::Recovery(Box::new(recovery))).await;
             }
         }
+        let recoveries = self.live.values().filter(|l| l.purpose == Purpose::Recovery).count();
+        metrics::recoveries(recoveries);
+        metrics::trials(self.live.len() - recoveries);
         metrics::tick(started.elapsed());
         self.publish();
     }

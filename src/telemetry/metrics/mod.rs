@@ -86,9 +86,9 @@ pub fn source_read(source: &str, ok: bool, took: Duration, at: Seconds) {
     }
 }
 
-/// A read was left out because the one before still runs.
-pub fn source_skipped(source: &str) {
-    counter!("lastgood_source_skipped_reads_total", "source" => closed(&SOURCES, source)).increment(1);
+/// Ticks at which a source's previous read still ran, since the start.
+pub fn source_skipped(source: &str, total: u64) {
+    counter!("lastgood_source_skipped_reads_total", "source" => closed(&SOURCES, source)).absolute(total);
 }
 
 /// Seconds since the last message of a watch.
