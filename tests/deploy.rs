@@ -3,7 +3,6 @@
 //!
 //! `UPDATE=1 cargo test --test deploy` rewrites the generated files.
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
 use lastgood::record::Incident;
 use serde_json::Value;
@@ -48,19 +47,45 @@ fn texts(list: &Value) -> impl Iterator<Item = &str> {
     list.as_array().into_iter().flatten().filter_map(Value::as_str)
 }
 
-/// The CRD as the code means it. It has no status subresource: an Incident is created together with
-/// its status in one request, and with the subresource the API server would drop that status.
-fn incident_crd() -> CustomResourceDefinition {
+/// The CRD as the code means it, made fit for an API server:
+///
+/// - no status subresource: an Incident is created together with its status in one request, and with
+///   the subresource the API server would drop that status;
+/// - `additionalProperties: true` keeps the keys of an object but prunes what is inside their values
+///   (seen on 1.37: `findings[].counts` came back as `{}`), so such objects preserve unknown fields;
+/// - `uint32` is no format that the API server knows; it warns at every apply.
+fn incident_crd() -> Value {
     let mut crd = Incident::crd();
     for version in &mut crd.spec.versions {
         version.subresources = None;
     }
+    let mut crd = serde_json::to_value(crd).expect("a CRD is JSON");
+    fit_schema(&mut crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]);
     crd
+}
+
+fn fit_schema(schema: &mut Value) {
+    match schema {
+        Value::Object(fields) => {
+            if fields.get("additionalProperties") == Some(&Value::Bool(true)) {
+                fields.remove("additionalProperties");
+                fields.insert("x-kubernetes-preserve-unknown-fields".into(), true.into());
+            } else if fields.get("type").is_some_and(|t| t == "array") {
+                fields.remove("x-kubernetes-preserve-unknown-fields");
+            }
+            if fields.get("format").is_some_and(|f| f == "uint32") {
+                fields.insert("format".into(), "int64".into());
+            }
+            fields.values_mut().for_each(fit_schema);
+        }
+        Value::Array(items) => items.iter_mut().for_each(fit_schema),
+        _ => {}
+    }
 }
 
 #[test]
 fn the_shipped_crd_is_the_generated_one() {
-    let meant = serde_json::to_value(incident_crd()).expect("a CRD is JSON");
+    let meant = incident_crd();
     if std::env::var_os("UPDATE").is_some() {
         let yaml = serde_saphyr::to_string(&meant).expect("JSON is YAML");
         let head = "# Generated from src/record/incident.rs: UPDATE=1 cargo test --test deploy\n";
@@ -70,7 +95,10 @@ fn the_shipped_crd_is_the_generated_one() {
     assert_eq!(shipped.len(), 1);
     assert_eq!(shipped[0], meant, "{CRD} is out of date: UPDATE=1 cargo test --test deploy");
     assert_eq!(shipped[0]["metadata"]["name"], "incidents.lastgood.dev");
-    assert!(shipped[0]["spec"]["versions"][0].get("subresources").is_none());
+    let version = &shipped[0]["spec"]["versions"][0];
+    assert!(version.get("subresources").is_none());
+    let spec = &version["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"];
+    assert_eq!(spec["findings"]["items"]["x-kubernetes-preserve-unknown-fields"], true);
 }
 
 /// Faults of one RBAC rule. Writes are a closed list; everything else may only be read.
