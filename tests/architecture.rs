@@ -42,7 +42,8 @@ const ARROWS: [(&str, &[&str]); 15] = [
     ("telemetry", &["domain", "config"]),
     ("sources", &["domain", "config", "clock", "telemetry"]),
     ("cluster", &["domain", "config", "clock", "telemetry"]),
-    ("record", &["domain", "config", "clock", "telemetry"]),
+    // `cluster` lends the deadlines and the words of history: a pin is one more piece of history.
+    ("record", &["domain", "config", "clock", "telemetry", "cluster"]),
     ("report", &["domain", "config", "clock", "telemetry", "record"]),
     ("serve", &["domain", "config", "clock", "telemetry"]),
     ("watchdog", &["domain", "config", "clock", "telemetry", "analysis", "sources", "cluster"]),
@@ -393,8 +394,7 @@ fn writes(code: &[(Token, usize)]) -> Vec<(String, usize)> {
         let called = code.get(i + 1).is_some_and(|(t, _)| t.is('('));
         let method = i > 0 && code[i - 1].0.is('.');
         // `text.replace(a, b)` is not a write; the API's takes a name, parameters and the object.
-        let harmless = verb.starts_with("replace") && arguments(code, i + 1) < 3;
-        if called && method && !harmless {
+        if called && method && (!verb.starts_with("replace") || arguments(&code[i + 1..]) >= 3) {
             found.push((format!(".{verb}(…)"), *line));
         }
     }
@@ -410,13 +410,13 @@ fn writes(code: &[(Token, usize)]) -> Vec<(String, usize)> {
     found
 }
 
-/// How many arguments the call has whose `(` is at `open`.
-fn arguments(code: &[(Token, usize)], open: usize) -> usize {
+/// How many arguments the call has that begins with this `(`.
+fn arguments(code: &[(Token, usize)]) -> usize {
     let (mut depth, mut commas, mut last_is_comma) = (0_usize, 0, false);
-    for (token, _) in &code[open.min(code.len())..] {
+    for (token, _) in code {
         match token {
             Token::Sign('(' | '[' | '{') => depth += 1,
-            Token::Sign(')' | ']' | '}') => depth -= 1,
+            Token::Sign(')' | ']' | '}') => depth = depth.saturating_sub(1),
             Token::Sign(',') if depth == 1 => commas += 1,
             _ => {}
         }
@@ -603,7 +603,8 @@ fn writes_are_found() {
     }
     for good in [
         "fn f() { text.replace(\"a\", \"b\").replace(char::is_whitespace, &g(1, 2, 3),) }",
-        "fn f() { option.replace(x); map.remove(y); s.trial.patch; }",
+        "fn f() { option.replace(x); map.remove(y); s.trial.patch; g(s.replace) }",
+        "fn f() { slot.replace(x) }  fn g(a: A, b: B, c: C) {}",
         "/// Sends api.patch(…) and Patch::Json.\nfn f() { \".patch(\" }",
     ] {
         assert!(!found(unlisted_writes, "watchdog/x.rs", good), "{good}");
