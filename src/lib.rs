@@ -34,6 +34,11 @@
 //! - Secrets have no `Debug`, no `Serialize`, and never reach an error text (I12).
 
 pub mod clock;
+pub mod cluster;
 pub mod config;
 pub mod domain;
+pub mod executor;
 pub mod record;
+pub mod report;
+pub mod serve;
+pub mod telemetry;
