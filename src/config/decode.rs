@@ -7,7 +7,7 @@
 use super::{
     Fault, Faults,
     fault::suggestion,
-    tree::{Body, Node, Place},
+    tree::{Body, Entry, Node, Place},
 };
 use serde::{
     de::{
@@ -24,9 +24,16 @@ const MOST_FAULTS: usize = 100;
 /// Decodes what can be decoded; whatever cannot is noted in `faults` and cut out of `tree`.
 /// `None` when the document as a whole cannot be read.
 pub(crate) fn decode<T: DeserializeOwned>(file: &str, tree: &mut Node, faults: &mut Faults) -> Option<T> {
+    let mut gone: Vec<(Place, String)> = Vec::new();
     loop {
         match T::deserialize(Decoder(tree)) {
             Ok(value) => return Some(value),
+            // A key that was cut out is not missing; what needs it goes with it.
+            Err(wrong) if wrong.misses(&gone) => {
+                if !cut(tree, &wrong.path, &mut gone) {
+                    return None;
+                }
+            }
             Err(wrong) => {
                 let at = wrong.at.unwrap_or(tree.at);
                 let message = match wrong.keys() {
@@ -34,7 +41,7 @@ pub(crate) fn decode<T: DeserializeOwned>(file: &str, tree: &mut Node, faults: &
                     keys => format!("{keys}: {}", wrong.message),
                 };
                 faults.0.push(Fault { file: file.into(), line: at.line, column: at.column, message, hint: wrong.hint });
-                if faults.0.len() >= MOST_FAULTS || !cut(tree, &wrong.path) {
+                if faults.0.len() >= MOST_FAULTS || !cut(tree, &wrong.path, &mut gone) {
                     return None;
                 }
             }
@@ -42,14 +49,15 @@ pub(crate) fn decode<T: DeserializeOwned>(file: &str, tree: &mut Node, faults: &
     }
 }
 
-/// Cuts out the node at `path`, which is in order from the leaf to the root.
-fn cut(tree: &mut Node, path: &[usize]) -> bool {
-    let Some((root, rest)) = path.split_last() else { return false };
+/// Cuts out the node at `path`, which is in order from the leaf to the root; keys that go are noted
+/// with the place of their mapping.
+fn cut(tree: &mut Node, path: &[usize], gone: &mut Vec<(Place, String)>) -> bool {
+    let Some((step, rest)) = path.split_last() else { return false };
     match (&mut tree.body, rest.is_empty()) {
-        (Body::Seq(items), true) if *root < items.len() => drop(items.remove(*root)),
-        (Body::Map(entries), true) if *root < entries.len() => drop(entries.remove(*root)),
-        (Body::Seq(items), false) => return items.get_mut(*root).is_some_and(|n| cut(n, rest)),
-        (Body::Map(entries), false) => return entries.get_mut(*root).is_some_and(|e| cut(&mut e.value, rest)),
+        (Body::Seq(items), true) if *step < items.len() => drop(items.remove(*step)),
+        (Body::Map(entries), true) if *step < entries.len() => gone.push((tree.at, entries.remove(*step).key)),
+        (Body::Seq(items), false) => return items.get_mut(*step).is_some_and(|n| cut(n, rest, gone)),
+        (Body::Map(entries), false) => return entries.get_mut(*step).is_some_and(|e| cut(&mut e.value, rest, gone)),
         _ => return false,
     }
     true
@@ -66,6 +74,7 @@ pub(crate) struct Wrong {
     /// Keys from the leaf to the root; none for a fault that names its key already.
     keys: Vec<String>,
     names_its_key: bool,
+    missing: Option<&'static str>,
 }
 
 impl Wrong {
@@ -78,6 +87,18 @@ impl Wrong {
         self.path.push(position);
         self.keys.extend(key.map(str::to_owned));
         self
+    }
+
+    /// Inside a choice, which is kept or cut as a whole.
+    fn within_choice(mut self, entry: &Entry, at: Place) -> Self {
+        self.at.get_or_insert(at);
+        self.path.clear();
+        self.keys.push(entry.key.clone());
+        self
+    }
+
+    fn misses(&self, gone: &[(Place, String)]) -> bool {
+        self.missing.is_some_and(|key| gone.iter().any(|(at, k)| Some(*at) == self.at && k == key))
     }
 
     fn keys(&self) -> String {
@@ -121,7 +142,7 @@ impl de::Error for Wrong {
     }
 
     fn missing_field(field: &'static str) -> Self {
-        Self::new(format!("the key \"{field}\" is missing"), "add it")
+        Self { missing: Some(field), ..Self::new(format!("the key \"{field}\" is missing"), "add it") }
     }
 
     fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
@@ -282,7 +303,7 @@ impl<'de> de::Deserializer<'de> for Decoder<'_> {
     ) -> Result<V::Value, Wrong> {
         match &self.0.body {
             Body::Text(t) => visitor.visit_enum(StrDeserializer::<Wrong>::new(t)),
-            Body::Map(entries) if entries.len() == 1 => visitor.visit_enum(Entries { entries, next: 0 }),
+            Body::Map(entries) if entries.len() == 1 => visitor.visit_enum(Choice(&entries[0])),
             other => Err(unfit(other, &format!("one of {}", variants.join(", ")))),
         }
     }
@@ -310,7 +331,7 @@ impl<'de> SeqAccess<'de> for Items<'_> {
 }
 
 struct Entries<'a> {
-    entries: &'a [super::tree::Entry],
+    entries: &'a [Entry],
     next: usize,
 }
 
@@ -334,24 +355,27 @@ impl<'de> MapAccess<'de> for Entries<'_> {
 }
 
 /// `{variant: content}`.
-impl<'a, 'de> EnumAccess<'de> for Entries<'a> {
+struct Choice<'a>(&'a Entry);
+
+impl<'de> EnumAccess<'de> for Choice<'_> {
     type Error = Wrong;
-    type Variant = Entries<'a>;
-    fn variant_seed<V: DeserializeSeed<'de>>(mut self, seed: V) -> Result<(V::Value, Self), Wrong> {
-        match self.next_key_seed(seed)? {
-            Some(variant) => Ok((variant, self)),
-            None => Err(Wrong::new("there is no value", "write one, or remove the key")),
+    type Variant = Self;
+    fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Self), Wrong> {
+        let key: StrDeserializer<'_, Wrong> = self.0.key.as_str().into_deserializer();
+        match seed.deserialize(key) {
+            Ok(variant) => Ok((variant, self)),
+            Err(e) => Err(Wrong { at: Some(self.0.key_at), ..e }),
         }
     }
 }
 
-impl<'de> VariantAccess<'de> for Entries<'_> {
+impl<'de> VariantAccess<'de> for Choice<'_> {
     type Error = Wrong;
     fn unit_variant(self) -> Result<(), Wrong> {
         Err(Wrong::new("this choice takes no value", "write it as a word alone"))
     }
-    fn newtype_variant_seed<T: DeserializeSeed<'de>>(mut self, seed: T) -> Result<T::Value, Wrong> {
-        self.next_value_seed(seed)
+    fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, Wrong> {
+        seed.deserialize(Decoder(&self.0.value)).map_err(|e| e.within_choice(self.0, self.0.value.at))
     }
     fn tuple_variant<V: Visitor<'de>>(self, _: usize, _: V) -> Result<V::Value, Wrong> {
         Err(Wrong::new("this choice takes no list", ""))
@@ -415,7 +439,7 @@ mod tests {
         assert_eq!(read("how: plain").0.unwrap().how, Some(How::Plain));
         assert_eq!(read("how: plan").1, "t:1:6: how: \"plan\" is not known here: did you mean \"plain\"?");
         assert_eq!(read("how: [x]").1, "t:1:6: how: expected one of plain, named, found a list");
-        assert_eq!(read("how: {plain: x}").1, "t:1:6: how.plain: this choice takes no value: write it as a word alone");
+        assert_eq!(read("how: {plain: x}").1, "t:1:6: how: this choice takes no value: write it as a word alone");
         assert_eq!(read("name:\ncount: 1").1, "t:1:1: name: there is no value: write one, or remove the key");
         assert_eq!(
             read("list: production").1,

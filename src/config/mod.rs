@@ -1,13 +1,20 @@
 //! Text to validated values, all faults at once.
 
+mod annotations;
 mod decode;
 mod fault;
+mod raw;
+mod resolve;
 mod secret;
 mod settings;
+mod thresholds;
 mod tree;
 mod units;
+mod values;
 
+pub use annotations::RULE_ANNOTATIONS;
 pub use fault::{Fault, Faults};
 pub use secret::*;
 pub use settings::*;
+pub use thresholds::{API_VERSION, Facts, Policy, RulesFor, THRESHOLDS_KIND, Thresholds};
 pub use units::*;

@@ -94,14 +94,19 @@ impl Node {
         }
     }
 
+    /// One element of a list.
+    pub(crate) fn item(&self, position: usize) -> Option<&Node> {
+        match &self.body {
+            Body::Seq(items) => items.get(position),
+            _ => None,
+        }
+    }
+
     /// The place of the value that a path leads to; steps are keys or positions in a list. Where
     /// the path ends early, the place of the last node that is there.
     pub(crate) fn place(&self, path: &[&str]) -> Place {
         let Some((step, rest)) = path.split_first() else { return self.at };
-        let next = match &self.body {
-            Body::Seq(items) => step.parse().ok().and_then(|i: usize| items.get(i)),
-            _ => self.get(step),
-        };
+        let next = self.get(step).or_else(|| self.item(step.parse().ok()?));
         next.map_or(self.at, |node| node.place(rest))
     }
 }
