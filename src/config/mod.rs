@@ -5,6 +5,7 @@ mod decode;
 mod fault;
 mod raw;
 mod resolve;
+mod schema;
 mod secret;
 mod settings;
 mod thresholds;
@@ -14,6 +15,7 @@ mod values;
 
 pub use annotations::RULE_ANNOTATIONS;
 pub use fault::{Fault, Faults};
+pub use schema::{Explanation, explain, schema_json};
 pub use secret::*;
 pub use settings::*;
 pub use thresholds::{API_VERSION, Facts, Policy, RulesFor, THRESHOLDS_KIND, Thresholds};
