@@ -40,7 +40,13 @@ pub(crate) fn decode<T: DeserializeOwned>(file: &str, tree: &mut Node, faults: &
                     keys if keys.is_empty() => wrong.message.clone(),
                     keys => format!("{keys}: {}", wrong.message),
                 };
-                faults.0.push(Fault { file: file.into(), line: at.line, column: at.column, message, hint: wrong.hint });
+                faults.0.push(Fault {
+                    file: file.into(),
+                    line: at.line,
+                    column: at.column,
+                    message,
+                    hint: wrong.hint.clone(),
+                });
                 if faults.0.len() >= MOST_FAULTS || !cut(tree, &wrong.path, &mut gone) {
                     return None;
                 }
@@ -64,8 +70,11 @@ fn cut(tree: &mut Node, path: &[usize], gone: &mut Vec<(Place, String)>) -> bool
 }
 
 /// What serde found, where, and on which way.
+#[derive(Debug)]
+pub(crate) struct Wrong(Box<What>);
+
 #[derive(Debug, Default)]
-pub(crate) struct Wrong {
+pub(crate) struct What {
     message: String,
     hint: String,
     at: Option<Place>,
@@ -77,23 +86,30 @@ pub(crate) struct Wrong {
     missing: Option<&'static str>,
 }
 
+impl std::ops::Deref for Wrong {
+    type Target = What;
+    fn deref(&self) -> &What {
+        &self.0
+    }
+}
+
 impl Wrong {
     fn new(message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { message: message.into(), hint: hint.into(), ..Self::default() }
+        Self(Box::new(What { message: message.into(), hint: hint.into(), ..What::default() }))
     }
 
     fn inside(mut self, position: usize, key: Option<&str>, at: Place) -> Self {
-        self.at.get_or_insert(at);
-        self.path.push(position);
-        self.keys.extend(key.map(str::to_owned));
+        self.0.at.get_or_insert(at);
+        self.0.path.push(position);
+        self.0.keys.extend(key.map(str::to_owned));
         self
     }
 
     /// Inside a choice, which is kept or cut as a whole.
     fn within_choice(mut self, entry: &Entry, at: Place) -> Self {
-        self.at.get_or_insert(at);
-        self.path.clear();
-        self.keys.push(entry.key.clone());
+        self.0.at.get_or_insert(at);
+        self.0.path.clear();
+        self.0.keys.push(entry.key.clone());
         self
     }
 
@@ -129,10 +145,9 @@ impl de::Error for Wrong {
     }
 
     fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
-        Self {
-            names_its_key: true,
-            ..Self::new(format!("unknown key \"{}\"", short(field)), suggestion(field, expected))
-        }
+        let mut wrong = Self::new(format!("unknown key \"{}\"", short(field)), suggestion(field, expected));
+        wrong.0.names_its_key = true;
+        wrong
     }
 
     fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
@@ -142,7 +157,9 @@ impl de::Error for Wrong {
     }
 
     fn missing_field(field: &'static str) -> Self {
-        Self { missing: Some(field), ..Self::new(format!("the key \"{field}\" is missing"), "add it") }
+        let mut wrong = Self::new(format!("the key \"{field}\" is missing"), "add it");
+        wrong.0.missing = Some(field);
+        wrong
     }
 
     fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
@@ -364,7 +381,10 @@ impl<'de> EnumAccess<'de> for Choice<'_> {
         let key: StrDeserializer<'_, Wrong> = self.0.key.as_str().into_deserializer();
         match seed.deserialize(key) {
             Ok(variant) => Ok((variant, self)),
-            Err(e) => Err(Wrong { at: Some(self.0.key_at), ..e }),
+            Err(mut e) => {
+                e.0.at = Some(self.0.key_at);
+                Err(e)
+            }
         }
     }
 }

@@ -72,7 +72,7 @@ impl std::error::Error for Faults {}
 /// The candidate nearest to what was written, if it is near enough to be a slip of the finger.
 pub(crate) fn nearest<'a>(written: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let written = written.to_lowercase();
-    let allowed = (written.chars().count() / 3).max(1);
+    let allowed = written.chars().count().div_ceil(3);
     candidates
         .into_iter()
         .map(|c| (distance(&written, &c.to_lowercase(), allowed), c))

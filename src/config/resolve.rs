@@ -156,7 +156,7 @@ pub(crate) struct Block<'a> {
 
 impl Block<'_> {
     /// Notes a fault at the value behind `path`, or where the path ends.
-    pub(crate) fn fault(&self, faults: &mut Faults, path: &[&str], message: String, hint: &str) {
+    pub(crate) fn fault(&self, faults: &mut Faults, path: &[&str], message: impl std::fmt::Display, hint: &str) {
         let at = self.node.map(|n| n.place(path)).unwrap_or_default();
         faults.0.push(Fault {
             file: self.file.into(),
@@ -181,7 +181,7 @@ pub(crate) fn check_rules(
         block.fault(
             faults,
             &["metrics", "custom"],
-            "custom queries are given, but another preset is in force".into(),
+            "custom queries are given, but another preset is in force",
             "write preset: custom",
         );
     }
@@ -189,7 +189,7 @@ pub(crate) fn check_rules(
         block.fault(
             faults,
             &["metrics", "preset"],
-            "preset custom without queries measures nothing".into(),
+            "preset custom without queries measures nothing",
             "add metrics.custom.requests",
         );
     }
@@ -199,7 +199,7 @@ pub(crate) fn check_rules(
         block.fault(
             faults,
             &["metrics", "custom"],
-            "queries for requests alone can break no limit".into(),
+            "queries for requests alone can break no limit",
             "add a query for errors or for latency",
         );
     }
@@ -216,12 +216,12 @@ pub(crate) fn check_rules(
         block.fault(
             faults,
             &["undo", "allowOwners"],
-            "helm needs no permission, it does not revert an undo".into(),
+            "helm needs no permission, it does not revert an undo",
             "remove helm from the list",
         );
     }
     if undo.evict_stuck_pods == Some(true) && kinds.is_some_and(|k| !k.contains(&Kind::StatefulSet)) {
-        let message = "evictStuckPods is for StatefulSets, and this policy matches none".into();
+        let message = "evictStuckPods is for StatefulSets, and this policy matches none";
         block.fault(faults, &["undo", "evictStuckPods"], message, "remove it, or add StatefulSet to match.kinds");
     }
     let brakes = [
@@ -267,14 +267,9 @@ fn never_reached(narrow: Brake, wide: Brake) -> bool {
 /// What is wrong with the frame of a policy: its name and its match.
 pub(crate) fn check_frame(policy: &RawPolicy, earlier: &[RawPolicy], block: &Block<'_>, faults: &mut Faults) {
     match &policy.name {
-        None if !block.cut => block.fault(faults, &[], "a policy needs a name".into(), "add name: …"),
+        None if !block.cut => block.fault(faults, &[], "a policy needs a name", "add name: …"),
         Some(Label(name)) if name == "defaults" => {
-            block.fault(
-                faults,
-                &["name"],
-                "the name \"defaults\" belongs to the defaults".into(),
-                "choose another name",
-            );
+            block.fault(faults, &["name"], "the name \"defaults\" belongs to the defaults", "choose another name");
         }
         Some(name) if earlier.iter().any(|p| p.name.as_ref() == Some(name)) => {
             block.fault(faults, &["name"], format!("two policies are named \"{}\"", name.0), "give each its own name");
@@ -286,7 +281,7 @@ pub(crate) fn check_frame(policy: &RawPolicy, earlier: &[RawPolicy], block: &Blo
             block.fault(
                 faults,
                 &[],
-                "a policy needs to say what it matches".into(),
+                "a policy needs to say what it matches",
                 "add match: {namespaces: [...]}, or match: {} for all",
             );
         }

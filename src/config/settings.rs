@@ -1,6 +1,6 @@
 use super::{SecretFile, duration};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 /// The daemon's own settings: `lastgood.yaml`, layered defaults < file < `LASTGOOD_…`.
@@ -13,6 +13,7 @@ pub struct Settings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cluster: Option<String>,
     /// Where `/metrics`, `/livez`, `/readyz` and the read-only API listen.
+    #[serde(deserialize_with = "address")]
     pub listen: SocketAddr,
     /// Time between two looks at all live trials.
     #[serde(with = "duration")]
@@ -228,6 +229,14 @@ pub enum NotifierKind {
     Webhook,
     /// A Slack incoming webhook.
     Slack,
+}
+
+fn address<'de, D: Deserializer<'de>>(d: D) -> Result<SocketAddr, D::Error> {
+    let text = String::deserialize(d)?;
+    text.trim().parse().map_err(|_| {
+        let text = super::decode::short(&text);
+        serde::de::Error::custom(format!("\"{text}\" is not an address; write an IP and a port: 127.0.0.1:9797"))
+    })
 }
 
 fn ten_seconds() -> Duration {
