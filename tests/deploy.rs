@@ -248,3 +248,17 @@ fn the_image_tag_is_this_version() {
     assert_eq!(root["images"][0]["name"], "lastgood");
     assert_eq!(root["images"][0]["newTag"], env!("CARGO_PKG_VERSION"));
 }
+
+/// Kustomize cannot read outside of its folder, so `deploy/` keeps copies of the default files. They need
+/// no change for the cluster: the address comes from LASTGOOD_LISTEN, relative paths from the working folder.
+#[test]
+fn the_shipped_configuration_is_the_default_one() {
+    for file in ["lastgood.yaml", "thresholds.yaml"] {
+        let (from, to) = (format!("config/{file}"), format!("deploy/base/{file}"));
+        let default = read(&from);
+        if std::env::var_os("UPDATE").is_some() {
+            fs::write(path(&to), &default).unwrap_or_else(|e| panic!("{to}: {e}"));
+        }
+        assert_eq!(read(&to), default, "{to} differs from {from}: UPDATE=1 cargo test --test deploy");
+    }
+}
