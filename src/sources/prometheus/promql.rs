@@ -55,6 +55,7 @@ fn any_of<'a>(texts: impl IntoIterator<Item = &'a String>) -> String {
 pub(super) struct Scope {
     namespaces: BTreeSet<String>,
     workloads: BTreeSet<String>,
+    pairs: BTreeSet<(String, String)>,
 }
 
 impl Scope {
@@ -63,6 +64,7 @@ impl Scope {
         for trial in trials {
             scope.namespaces.insert(trial.workload.namespace.clone());
             scope.workloads.insert(trial.workload.name.clone());
+            scope.pairs.insert((trial.workload.namespace.clone(), trial.workload.name.clone()));
         }
         scope
     }
@@ -80,20 +82,26 @@ impl Scope {
 
     /// `namespace=~"a|b",workload=~"x|y"` under the given label names.
     pub(super) fn workloads(&self, namespace: &str, workload: &str) -> String {
-        format!("{},{}", self.equals(namespace, &self.namespaces), self.equals(workload, &self.workloads))
+        let namespaces = self.equals(namespace, &self.namespaces);
+        let pattern = any_of(&self.workloads);
+        if pattern.len() > PATTERN {
+            return format!("{namespaces},{workload}!=\"\"");
+        }
+        format!("{namespaces},{workload}=~{}", quote(&pattern))
     }
 
     fn equals(&self, label: &str, texts: &BTreeSet<String>) -> String {
         format!("{label}=~{}", quote(&any_of(texts)))
     }
 
-    fn pairs(&self, join: impl Fn(&str, &str) -> String) -> String {
-        let all: Vec<_> = self
-            .namespaces
-            .iter()
-            .flat_map(|n| self.workloads.iter().map(|w| join(&literal(n), &literal(w))))
-            .collect();
-        all.join("|")
+    /// `a<between>x|b<between>y`, for names that hold namespace and workload in one.
+    fn pairs(&self, between: char) -> String {
+        let pair = |(n, w): &(String, String)| format!("{}{between}{}", literal(n), literal(w));
+        let all = self.pairs.iter().map(pair).collect::<Vec<_>>().join("|");
+        if all.len() > PATTERN {
+            return self.namespaces.iter().map(|n| format!("{}{between}.+", literal(n))).collect::<Vec<_>>().join("|");
+        }
+        all
     }
 }
 
@@ -139,15 +147,12 @@ impl<'a> Builder<'a> {
                 "envoy_cluster_name, instance, pod",
                 vec![format!(
                     "envoy_cluster_name=~{}",
-                    quote(&format!("(httproute|grpcroute)/({})/.*", scope.pairs(|n, w| format!("{n}/{w}"))))
+                    quote(&format!("(httproute|grpcroute)/({})/.*", scope.pairs('/')))
                 )],
             ),
             (Seat::Caller, _) => (
                 "service, instance, pod",
-                vec![format!(
-                    "service=~{}",
-                    quote(&format!("({})-[^-@]+@kubernetes(crd)?", scope.pairs(|n, w| format!("{n}-{w}"))))
-                )],
+                vec![format!("service=~{}", quote(&format!("({})-[^-@]+@kubernetes(crd)?", scope.pairs('-'))))],
             ),
         };
         let info = if seat == Seat::Resource { target_info(scope) } else { String::new() };
