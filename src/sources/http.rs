@@ -69,20 +69,8 @@ impl From<&reqwest::Error> for Fault {
     fn from(error: &reqwest::Error) -> Self {
         let mut cause = error.source();
         while let Some(e) = cause {
-            if let Some(forbidden) = e.downcast_ref::<super::address::Forbidden>() {
-                return Self::Forbidden(forbidden.0);
-            }
-            if e.is::<rustls::Error>() {
-                return Self::Tls;
-            }
-            if let Some(io) = e.downcast_ref::<io::Error>() {
-                // An io::Error hides what it wraps from `source()`.
-                if io.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) {
-                    return Self::Tls;
-                }
-                if io.kind() == io::ErrorKind::ConnectionRefused {
-                    return Self::Refused;
-                }
+            if let Some(fault) = known(e) {
+                return fault;
             }
             cause = e.source();
         }
@@ -95,6 +83,22 @@ impl From<&reqwest::Error> for Fault {
             () => Self::Broken,
         }
     }
+}
+
+/// What one link of an error chain tells by itself.
+fn known(error: &(dyn Error + 'static)) -> Option<Fault> {
+    if let Some(forbidden) = error.downcast_ref::<super::address::Forbidden>() {
+        return Some(Fault::Forbidden(forbidden.0));
+    }
+    if error.is::<rustls::Error>() {
+        return Some(Fault::Tls);
+    }
+    let io = error.downcast_ref::<io::Error>()?;
+    if io.kind() == io::ErrorKind::ConnectionRefused {
+        return Some(Fault::Refused);
+    }
+    // An io::Error hides what it wraps from `source()`, and TLS errors come wrapped twice.
+    io.get_ref().and_then(|inner| known(inner))
 }
 
 /// Reads a body up to `max` bytes (counted after decompression).

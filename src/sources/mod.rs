@@ -62,8 +62,8 @@ struct Read {
 }
 
 impl Read {
-    fn failed(reason: impl ToString) -> Self {
-        Self { observed: Vec::new(), ok: false, reason: Some(reason.to_string()) }
+    fn failed(reason: impl Into<String>) -> Self {
+        Self { observed: Vec::new(), ok: false, reason: Some(reason.into()) }
     }
 }
 
@@ -235,7 +235,7 @@ async fn one_reading(source: Arc<dyn Source>, trials: Arc<Vec<TrialTarget>>, clo
         Ok(Err(_)) => Read::failed("the read broke off (a defect in Lastgood)"),
         Err(_) => {
             task.abort();
-            Read::failed(SourceError::Deadline(deadline))
+            Read::failed(SourceError::Deadline(deadline).to_string())
         }
     };
     let mut observed = read.observed;

@@ -124,3 +124,62 @@ pub(super) fn state(observed: &[crate::domain::Observed]) -> (bool, Option<Strin
         other => panic!("a reading ends with the state of its source, not {other:?}"),
     }
 }
+
+/// An HTTPS server with a certificate of its own CA, which also demands a client certificate of that CA.
+/// Answers every request with `answer`.
+pub(super) struct TlsServer {
+    pub(super) port: u16,
+    /// PEM files: the CA, a client certificate and its key.
+    pub(super) folder: tempfile::TempDir,
+}
+
+impl TlsServer {
+    pub(super) fn new(answer: &'static str) -> Self {
+        use rustls::pki_types::{PrivateKeyDer, pem::PemObject};
+        use std::io::{Read, Write};
+        super::http::ensure_crypto();
+        let folder = tempfile::tempdir().unwrap();
+        let save = |name: &str, pem: String| std::fs::write(folder.path().join(name), pem).unwrap();
+        let mut ca = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let authority = ca.self_signed(&key).unwrap();
+        save("ca.pem", authority.pem());
+        let issuer = rcgen::Issuer::new(ca, key);
+        let of = |name: &str| {
+            let key = rcgen::KeyPair::generate().unwrap();
+            (rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, &issuer).unwrap(), key)
+        };
+        let (client, client_key) = of("client");
+        save("client.pem", client.pem());
+        save("client.key", client_key.serialize_pem());
+        let (server, server_key) = of("localhost");
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(authority.der().clone()).unwrap();
+        let verifier = rustls::server::WebPkiClientVerifier::builder(roots.into()).build().unwrap();
+        let key = PrivateKeyDer::from_pem_slice(server_key.serialize_pem().as_bytes()).unwrap();
+        let config = rustls::ServerConfig::builder()
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(vec![server.der().clone()], key)
+            .unwrap();
+        let config = Arc::new(config);
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let Ok(tls) = rustls::ServerConnection::new(Arc::clone(&config)) else { continue };
+                let mut stream = rustls::StreamOwned::new(tls, stream);
+                let mut request = [0; 8192];
+                if stream.read(&mut request).is_ok() {
+                    let _ = write!(
+                        stream,
+                        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{answer}",
+                        answer.len()
+                    );
+                    let _ = stream.flush();
+                }
+            }
+        });
+        Self { port, folder }
+    }
+}

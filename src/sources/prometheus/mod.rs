@@ -79,7 +79,7 @@ impl Prometheus {
         let mut failures: Vec<String> = Vec::new();
         let (mut counted, mut tainted) = (false, false);
         if let Err(error) = sane {
-            return Read::failed(error);
+            return Read::failed(error.to_string());
         }
         let targets = Targets::of(trials);
         let mut joined = Joined::default();

@@ -145,10 +145,9 @@ impl Scrape {
                 .insert("not readable directly (no address, no port, its preset or its annotations)".into(), left_out);
         }
         if (ready_answered as f64) < ANSWERING * ready as f64 {
-            return Read::failed(SourceError::Monitoring(format!(
-                "only {ready_answered} of {ready} Ready pods answer at their metrics port: {}",
-                list(&misses)
-            )));
+            let why =
+                format!("only {ready_answered} of {ready} Ready pods answer at their metrics port: {}", list(&misses));
+            return Read::failed(SourceError::Monitoring(why).to_string());
         }
         Read { observed, ok: true, reason: (!misses.is_empty()).then(|| list(&misses)) }
     }
