@@ -111,13 +111,7 @@ pub(super) struct PairCounter {
 
 impl PairCounter {
     /// `None` for a value that is no count (NaN, infinite, negative): nothing is remembered of it.
-    pub(super) fn read(
-        &mut self,
-        t: Seconds,
-        requests: f64,
-        errors: f64,
-        interval: Seconds,
-    ) -> Option<Reading<Tally>> {
+    pub(super) fn read(&mut self, t: Seconds, requests: f64, errors: f64, interval: Seconds) -> Option<Reading<Tally>> {
         if !(is_count(requests) && is_count(errors)) {
             return None;
         }
@@ -166,10 +160,7 @@ mod tests {
     #[test]
     fn counts_differences_and_resets() {
         let mut counter = PairCounter::default();
-        assert_eq!(
-            counter.read(0.0, 500.0, 5.0, 15.0),
-            Some(Reading::Lifetime(Tally::new(5.0, 500.0)))
-        );
+        assert_eq!(counter.read(0.0, 500.0, 5.0, 15.0), Some(Reading::Lifetime(Tally::new(5.0, 500.0))));
         assert_eq!(since(counter.read(15.0, 600.0, 7.0, 15.0)), Some(Tally::new(2.0, 100.0)));
         assert_eq!(since(counter.read(30.0, 40.0, 7.0, 15.0)), Some(Tally::new(7.0, 40.0)), "reset counts in full");
     }
@@ -198,7 +189,8 @@ mod tests {
     fn what_is_no_count_leaves_no_trace() {
         let mut counter = PairCounter::default();
         counter.read(0.0, 100.0, 1.0, 15.0);
-        for (requests, errors) in [(f64::NAN, 0.0), (110.0, f64::NAN), (f64::INFINITY, 0.0), (-1.0, 0.0), (110.0, -2.0)] {
+        for (requests, errors) in [(f64::NAN, 0.0), (110.0, f64::NAN), (f64::INFINITY, 0.0), (-1.0, 0.0), (110.0, -2.0)]
+        {
             assert_eq!(counter.read(15.0, requests, errors, 15.0), None);
         }
         assert_eq!(since(counter.read(15.0, 110.0, 2.0, 15.0)), Some(Tally::new(1.0, 10.0)));

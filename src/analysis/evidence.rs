@@ -183,8 +183,7 @@ impl Evidence {
             }
         }
         for share in shares {
-            let arm =
-                self.arms.entry(share.pod).or_insert_with(|| Arm { new: share.new, by_segment: VecDeque::new() });
+            let arm = self.arms.entry(share.pod).or_insert_with(|| Arm { new: share.new, by_segment: VecDeque::new() });
             match arm.by_segment.back_mut() {
                 Some((last, tally)) if *last == number => *tally += share.tally,
                 _ => arm.by_segment.push_back((number, share.tally)),

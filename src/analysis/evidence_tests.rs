@@ -66,11 +66,14 @@ fn the_slew_limit_sets_the_pace() {
 
 #[test]
 fn bursts_do_not_convict() {
-    let burst = |from: f64, to: f64, rate: f64| move |t: f64| if t > from && t <= to { (150.0 * rate, 150.0) } else { (0.0, 150.0) };
+    let burst = |from: f64, to: f64, rate: f64| {
+        move |t: f64| if t > from && t <= to { (150.0 * rate, 150.0) } else { (0.0, 150.0) }
+    };
     assert_eq!(run(1800, burst(480.0, 525.0, 0.3)), None, "45 s of 30 %");
     assert_eq!(run(1800, burst(480.0, 495.0, 0.9)), None, "15 s of 90 %");
     assert_eq!(run(1800, burst(480.0, 540.0, 0.3)), Some(540.0), "60 s of 30 % convict");
-    let twice = |t: f64| if (t > 300.0 && t <= 330.0) || (t > 630.0 && t <= 660.0) { (45.0, 150.0) } else { (0.0, 150.0) };
+    let twice =
+        |t: f64| if (t > 300.0 && t <= 330.0) || (t > 630.0 && t <= 660.0) { (45.0, 150.0) } else { (0.0, 150.0) };
     assert_eq!(run(1800, twice), None, "two bursts five minutes apart do not add up");
     let intermittent = |t: f64| if (t / 15.0) as u32 % 4 == 1 { (75.0, 150.0) } else { (0.0, 150.0) };
     assert!(run(1800, intermittent).is_some_and(|t| t <= 180.0), "15 s of 50 % in every minute do add up");
@@ -93,7 +96,12 @@ fn memory_is_bounded_however_long_it_goes_on() {
         let tick = Share { pod: i as u32 / 100, new: true, tally: Tally::new(1.0, 100.0) };
         evidence.step(t, t + 15.0, 15.0, &[tick], 1.0);
     }
-    assert!(evidence.segments.len() <= 62 && evidence.arms.len() < 60, "{} {}", evidence.segments.len(), evidence.arms.len());
+    assert!(
+        evidence.segments.len() <= 62 && evidence.arms.len() < 60,
+        "{} {}",
+        evidence.segments.len(),
+        evidence.arms.len()
+    );
     evidence.step(1e9, 1e9 + 15.0, 15.0, &[share(1.0, 10.0)], 1.0);
     assert!(evidence.segments.len() <= 62);
 }

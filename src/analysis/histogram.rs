@@ -51,7 +51,13 @@ impl Histogram {
         }
         // Buckets are read one after another while requests go on; cumulative means not falling.
         let mut most = 0.0_f64;
-        let counts = pairs.iter().map(|&(_, count)| { most = most.max(count); most }).collect();
+        let counts = pairs
+            .iter()
+            .map(|&(_, count)| {
+                most = most.max(count);
+                most
+            })
+            .collect();
         Some(Self { bounds: pairs.iter().map(|p| p.0).collect(), counts })
     }
 
@@ -77,7 +83,10 @@ impl Histogram {
             .counts
             .iter()
             .zip(&earlier.counts)
-            .map(|(now, then)| { most = most.max(now - then); most })
+            .map(|(now, then)| {
+                most = most.max(now - then);
+                most
+            })
             .collect();
         Some(Self { bounds: Arc::clone(&earlier.bounds), counts })
     }

@@ -5,9 +5,8 @@
 
 use crate::domain::Seconds;
 
-/// Chance of ever convicting a rollout that keeps the limit, per signal family (2.3).
-pub(super) const ALPHA: f64 = 1e-4;
-/// Evidence that convicts: `ln(1/ALPHA)` (2.3: L = 9.21).
+/// Evidence that convicts: ln(1/α) for α = 1e-4, the chance of ever convicting a rollout that keeps
+/// the limit, per signal family (2.3: L = 9.21).
 pub(super) const LEVEL: f64 = 9.210_340_371_976_184;
 /// Alternatives as multiples of the limit (2.3, grid Q).
 pub(super) const GRID: [f64; 6] = [1.2, 1.5, 2.0, 3.0, 5.0, 10.0];
