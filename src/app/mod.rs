@@ -7,7 +7,7 @@ mod tell;
 use crate::{
     clock::Clock,
     cluster::{Cluster, ClusterOptions, ConnectError, connect, watch_freezes, watch_workloads},
-    config::{ActiveThresholds, Facts, Faults, Settings, watch_thresholds},
+    config::{ActiveThresholds, Facts, Faults, Loaded, Reload, Settings, watch_thresholds},
     domain::{Rules, Snapshot, WorkloadId},
     executor::Executor,
     record::{Incidents, Leadership, Pins, elect},
@@ -18,7 +18,7 @@ use crate::{
     watchdog::{Inputs, Watchdog},
 };
 use dispatch::Dispatch;
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 use tell::Teller;
 use tokio::sync::{mpsc, watch};
 
@@ -59,12 +59,18 @@ pub enum AppError {
 ///
 /// # Errors
 /// What is wrong with the configuration or the surroundings; never what is wrong with one workload.
-pub async fn run(settings: Settings, cluster: &ClusterOptions, config: PathBuf, mut stop: watch::Receiver<bool>) -> Result<(), AppError> {
+pub async fn run(loaded: Loaded, cluster: &ClusterOptions, mut stop: watch::Receiver<bool>) -> Result<(), AppError> {
     let clock = Clock::system();
+    loaded.notes.iter().for_each(|note| tracing::warn!("{note}"));
+    let (thresholds, text) = loaded.load_thresholds()?;
+    let title = loaded.thresholds.display().to_string();
+    let reload = Reload::new(title, thresholds, text.as_deref(), clock.now());
+    let (thresholds, watching) = watch_thresholds(loaded.thresholds.clone(), reload, clock);
+    tokio::spawn(watching);
+    let settings = loaded.settings;
     let exporter = metrics::install()?;
     tokio::spawn(metrics::upkeep(exporter.clone()));
     let server = serve::bind(settings.listen).await?;
-    let thresholds = watch_thresholds(config.join(&settings.thresholds), clock)?;
     let (sources, readings) = Sources::new(&settings.sources, clock)?;
     let sources = Arc::new(sources);
     let cluster = connect(cluster).await?;

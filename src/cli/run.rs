@@ -12,16 +12,14 @@ use tokio::{
 /// Arguments of `run`.
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
-    /// Folder with lastgood.yaml and thresholds.yaml, or a lastgood.yaml.
-    #[arg(long, value_name = "DIR", env = "LASTGOOD_CONFIG", default_value = "config")]
-    config: PathBuf,
+    /// Folder with lastgood.yaml and thresholds.yaml, or a lastgood.yaml; else config/.
+    #[arg(long, value_name = "DIR", env = "LASTGOOD_CONFIG")]
+    config: Option<PathBuf>,
 }
 
 pub(super) async fn run(args: RunArgs, cluster: &ClusterOptions) -> Result<u8, Failure> {
-    let environment: std::collections::BTreeMap<String, String> = std::env::vars().collect();
-    let settings = Settings::load(&args.config, &environment)?;
-    log::init(&settings.log)?;
-    let folder = if args.config.is_dir() { args.config } else { args.config.parent().map(PathBuf::from).unwrap_or_default() };
+    let loaded = Settings::load(args.config.as_deref(), std::env::vars())?;
+    log::init(&loaded.settings.log)?;
     let (tx, stop) = watch::channel(false);
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -38,6 +36,6 @@ pub(super) async fn run(args: RunArgs, cluster: &ClusterOptions) -> Result<u8, F
         }
         std::process::exit(i32::from(exit::ERROR));
     });
-    app::run(settings, cluster, folder, stop).await?;
+    app::run(loaded, cluster, stop).await?;
     Ok(exit::OK)
 }

@@ -162,14 +162,16 @@ impl Sources {
 
     /// Starts one read in every source that is idle and has something to do for these trials; a source
     /// whose last read still runs (or still waits to be received) is left alone and counted.
-    /// Never blocks. Without trials nothing is sent at all.
+    /// Never blocks. Without trials nothing is sent at all. Tells how many readings will come of it.
     #[allow(clippy::needless_pass_by_value, reason = "each source's task keeps its own handle on the trials")]
-    pub fn start(&self, trials: Arc<Vec<TrialTarget>>) {
+    pub fn start(&self, trials: Arc<Vec<TrialTarget>>) -> usize {
+        let mut started = 0;
         for slot in self.slots.iter().filter(|s| s.source.wanted(&trials)) {
             if slot.busy.swap(true, Ordering::AcqRel) {
                 slot.skipped.fetch_add(1, Ordering::Relaxed);
                 continue;
             }
+            started += 1;
             let reading = one_reading(Arc::clone(&slot.source), Arc::clone(&trials), self.clock);
             let (readings, busy) = (self.readings.clone(), Arc::clone(&slot.busy));
             self.runtime.spawn(async move {
@@ -179,6 +181,7 @@ impl Sources {
                 busy.store(false, Ordering::Release);
             });
         }
+        started
     }
 
     /// The past of one trial's pods: raw cumulative counters by range query, ordered by time.

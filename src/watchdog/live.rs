@@ -2,7 +2,7 @@
 
 use crate::{
     cluster::{PodWatch, WorkloadView},
-    domain::{Judgement, PodId, PodTarget, Recovery, Revision, Rules, Seconds, TrialTarget, Verdict},
+    domain::{Judgement, Observed, PodId, PodTarget, Recovery, Revision, Rules, Seconds, TrialTarget, Verdict},
 };
 use std::{collections::BTreeMap, sync::Arc};
 use tokio::task::AbortHandle;
@@ -31,6 +31,8 @@ pub(super) struct Live {
     pub pod_watch: Option<PodWatch>,
     /// Counters are read only after the past is in, so that they come in order.
     pub past_read: bool,
+    /// What the pod watch showed before the past was in.
+    pub waiting: Vec<Observed>,
     pub judgement: Option<Judgement>,
     pub recovery: Option<Recovery>,
     /// What was last told, and when.
@@ -57,6 +59,7 @@ impl Live {
             pods: BTreeMap::new(),
             pod_watch: None,
             past_read: false,
+            waiting: Vec::new(),
             judgement: None,
             recovery: None,
             said: None,

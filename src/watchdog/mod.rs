@@ -92,7 +92,7 @@ impl Watchdog {
         let (opened_tx, opened_rx) = mpsc::channel(64);
         let (pods_tx, pods_rx) = mpsc::channel(1024);
         Self {
-            docket: Docket::new(inputs.interval.as_secs_f64()),
+            docket: Docket::with_interval(inputs.interval.as_secs_f64()),
             inputs,
             tracker: Tracker::default(),
             live: BTreeMap::new(),
@@ -249,34 +249,42 @@ impl Watchdog {
         let Some(live) = self.live.get_mut(&id).filter(|l| l.view.template.revision == *opened.to()) else { return };
         match opened {
             Opened::Revisions { view, from, to, began, labels, rules } => {
-                live.start(from.clone(), to.clone(), began, rules.clone());
+                live.start(from, to, began, rules);
                 live.pod_watch = Some(watch_pods(&self.inputs.cluster, &view, labels, self.pods_tx.clone()));
-                match live.purpose {
-                    Purpose::Trial => self.docket.open(began, id.clone(), from, to, rules),
-                    Purpose::Recovery => self.docket.watch_recovery(began, id.clone(), from, to, rules),
-                }
-                let conditions = conditions(&view);
-                for condition in conditions {
-                    self.observe(began, Observation::Condition { workload: id.clone(), condition });
-                }
             }
-            Opened::Past { observed, .. } => {
-                live.past_read = true;
-                let began = live.began.unwrap_or(f64::MAX);
-                let mut judged = f64::MIN;
-                for one in &observed {
-                    // The past of the rollout itself is judged tick by tick, as it would have been then.
-                    if one.t > judged && judged >= began {
-                        self.docket.judge_one(&id, judged);
-                    }
-                    judged = one.t;
-                    self.docket.observe(one);
-                }
-            }
+            Opened::Past { observed, .. } => self.begin(&id, &observed),
             Opened::Failed { why, .. } => {
                 tracing::warn!(workload = %id, why, "the rollout cannot be judged");
                 self.close(&id);
             }
+        }
+    }
+
+    /// The trial begins with its past: what lies after the rollout's begin is judged tick by tick, as it
+    /// would have been then. What the pod watch has shown meanwhile comes last.
+    fn begin(&mut self, id: &WorkloadId, past: &[Observed]) {
+        let Some(live) = self.live.get_mut(id) else { return };
+        let (Some(began), Some(from), Some(rules)) = (live.began, live.from.clone(), live.rules.clone()) else { return };
+        let (to, waiting) = (live.to.clone(), std::mem::take(&mut live.waiting));
+        live.past_read = true;
+        let conditions = conditions(&live.view);
+        match live.purpose {
+            Purpose::Trial => self.docket.open(began, id.clone(), from, to, rules),
+            Purpose::Recovery => self.docket.watch_recovery(began, id.clone(), from, to, rules),
+        }
+        let mut told = f64::MIN;
+        for observed in past {
+            if observed.t > told && told >= began {
+                // A time before their last tick changes nothing in the other trials.
+                self.docket.judge(told);
+            }
+            told = observed.t;
+            self.docket.observe(observed);
+        }
+        let now = self.inputs.clock.now();
+        waiting.into_iter().for_each(|observed| self.docket.observe(&observed));
+        for condition in conditions {
+            self.observe(now, Observation::Condition { workload: id.clone(), condition });
         }
     }
 
@@ -291,7 +299,12 @@ impl Watchdog {
         if live.watch_from.is_none() && pod.state.ready && pod.state.revision == live.to {
             live.watch_from = Some(pod.state.ready_since.unwrap_or(now));
         }
-        self.observe(now, Observation::Pod(pod.state));
+        let observed = Observed { t: now, what: Observation::Pod(pod.state) };
+        if live.past_read {
+            self.docket.observe(&observed);
+        } else {
+            live.waiting.push(observed);
+        }
     }
 
     async fn on_reading(&mut self, reading: Reading) {
@@ -323,11 +336,15 @@ impl Watchdog {
         for view in views {
             self.read_rules(&view);
             let rules = self.rules_of(&view.id);
-            if let Some(live) = self.live.get_mut(&view.id)
-                && live.rules.as_ref().is_some_and(|old| *old != rules)
-            {
-                live.rules = Some(rules.clone());
-                self.docket.set_rules(&view.id, rules);
+            let Some(live) = self.live.get_mut(&view.id) else { continue };
+            let Some(old) = live.rules.clone().filter(|old| *old != rules) else { continue };
+            let same_limits = Rules { mode: rules.mode, undo: rules.undo.clone(), policy: rules.policy.clone(), ..(*old).clone() } == *rules;
+            if same_limits && rules.mode != Mode::Off {
+                live.rules = Some(rules);
+            } else {
+                // Other limits: the trial is judged anew from its past, as after a restart.
+                let (purpose, from, began) = (live.purpose, live.from.clone(), live.began);
+                self.open(&view, purpose, from, began);
             }
         }
         self.publish();

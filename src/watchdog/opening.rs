@@ -14,6 +14,8 @@ use tokio::sync::mpsc;
 
 /// How far back the baseline goes.
 const BASELINE: Seconds = 1800.0;
+/// A crash loop must not wait longer than this for a slow Prometheus.
+const PAST_DEADLINE: Duration = Duration::from_secs(6);
 /// A controller makes the new revision's object within moments; this long it is waited for.
 const TRIES: u32 = 40;
 
@@ -135,9 +137,11 @@ impl Opening {
             pods: seen.into_iter().map(|p| p.target).collect(),
         };
         let step = self.step.max(Duration::from_secs(5));
-        match self.sources.history(&target, began - BASELINE, self.clock.now(), step).await {
-            Ok(past) => observed.extend(past),
-            Err(error) => tracing::warn!(workload = %self.view.id, %error, "no baseline: the past cannot be read"),
+        let past = self.sources.history(&target, began - BASELINE, self.clock.now(), step);
+        match tokio::time::timeout(PAST_DEADLINE, past).await {
+            Ok(Ok(past)) => observed.extend(past),
+            Ok(Err(error)) => tracing::warn!(workload = %self.view.id, %error, "no baseline: the past cannot be read"),
+            Err(_) => tracing::warn!(workload = %self.view.id, "no baseline: the past was not answered in time"),
         }
         observed
     }
