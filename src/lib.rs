@@ -33,6 +33,7 @@
 //! - Every external call has a deadline (I16).
 //! - Secrets have no `Debug`, no `Serialize`, and never reach an error text (I12).
 
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod domain;

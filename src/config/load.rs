@@ -41,16 +41,12 @@ impl Settings {
     /// # Errors
     /// Every fault of file and environment, or that the path that was named is not there.
     pub fn load(path: Option<&Path>, env: impl IntoIterator<Item = (String, String)>) -> Result<Loaded, Faults> {
-        let named = path.is_some();
-        let path = path.unwrap_or(Path::new(DEFAULT_FOLDER));
-        let in_folder = path.is_dir() || !named;
-        let file = if in_folder { path.join(SETTINGS_FILE) } else { path.to_owned() };
-        let folder = if in_folder { path } else { path.parent().unwrap_or(Path::new("")) };
+        let Found { folder, file, may_be_absent } = find(path);
         let title = file.display().to_string();
         let mut notes = Vec::new();
         let text = match read_text(&file) {
             Ok(text) => Some(text),
-            Err(e) if e.kind() == io::ErrorKind::NotFound && in_folder => {
+            Err(e) if e.kind() == io::ErrorKind::NotFound && may_be_absent => {
                 notes.push(format!("there is no {title}, so the default settings hold"));
                 None
             }
@@ -88,6 +84,36 @@ impl Settings {
         }
         faults.into_result()?;
         layered(&tree).map_err(|e| Faults::one(file, format!("cannot put the layers together: {e}"), ""))
+    }
+}
+
+struct Found {
+    folder: PathBuf,
+    file: PathBuf,
+    may_be_absent: bool,
+}
+
+fn find(path: Option<&Path>) -> Found {
+    match path {
+        Some(file) if !file.is_dir() => Found {
+            folder: file.parent().unwrap_or(Path::new("")).to_owned(),
+            file: file.to_owned(),
+            may_be_absent: false,
+        },
+        folder => {
+            let folder = folder.unwrap_or(Path::new(DEFAULT_FOLDER)).to_owned();
+            Found { file: folder.join(SETTINGS_FILE), folder, may_be_absent: true }
+        }
+    }
+}
+
+/// The faults of the thresholds file that lies beside the settings, for when the settings cannot
+/// say where it lies. None when there is none.
+pub fn faults_of_thresholds_beside(path: Option<&Path>) -> Faults {
+    let file = find(path).folder.join(Settings::default().thresholds);
+    match read_text(&file) {
+        Ok(text) => Thresholds::parse(&file.display().to_string(), &text).err().unwrap_or_default(),
+        Err(_) => Faults::default(),
     }
 }
 
