@@ -116,6 +116,8 @@ fn reason(e: &serde_saphyr::Error) -> String {
     let text = e.without_snippet().to_string();
     let line = text.lines().next().unwrap_or_default();
     let line = line.split(" at line ").next().unwrap_or(line);
+    // What follows tells programmers which function to call.
+    let line = line.split("; use ").next().unwrap_or(line);
     line.trim_end_matches([':', '.', ' ']).to_owned()
 }
 
@@ -315,7 +317,7 @@ mod tests {
         for text in ["a: [1, 2\nb: 3\n", "a: \"x\n", "a: b: c\n", "a:\n\tx: 1\n", "a: 1\n---\nb: 2\n", "a: *nobody\n"] {
             let fault = Node::parse("t.yaml", text, &mut Faults::default()).unwrap_err();
             assert!(fault.line > 0, "{text:?}: {fault}");
-            assert!(!fault.message.contains(" at line "), "{fault}");
+            assert!(!fault.message.contains(" at line ") && !fault.message.contains("from_str"), "{fault}");
         }
     }
 
