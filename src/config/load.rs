@@ -71,10 +71,14 @@ impl Settings {
             tree = Node { at: Place { line: 1, column: 1 }, body: Body::Map(Vec::new()) };
         }
         let variables = variables(env, &mut faults);
+        let from_file = tree.clone();
+        let mut from_env = Node { at: Place::default(), body: Body::Map(Vec::new()) };
         if let Body::Map(_) = tree.body {
             // A file that is no mapping is told as that, not papered over by a variable.
             for v in &variables {
-                overlay(&mut tree, &v.path.split('.').collect::<Vec<_>>(), v.body.clone());
+                let path: Vec<&str> = v.path.split('.').collect();
+                overlay(&mut tree, &path, v.body.clone());
+                overlay(&mut from_env, &path, v.body.clone());
             }
         }
         let decoded: Option<Self> = decode(file, &mut tree, &mut faults);
@@ -83,7 +87,8 @@ impl Settings {
             check_settings(settings, &Origin { file, tree: &tree, variables: &variables }, &mut faults);
         }
         faults.into_result()?;
-        layered(&tree).map_err(|e| Faults::one(file, format!("cannot put the layers together: {e}"), ""))
+        layered([from_file, from_env])
+            .map_err(|e| Faults::one(file, format!("cannot put the layers together: {e}"), ""))
     }
 }
 
@@ -125,10 +130,12 @@ fn blame_variables(variables: &[Variable], faults: &mut Faults) {
     }
 }
 
-/// The layers in the order of `config`: the defaults (of serde), the file, the environment. The
-/// file goes in as texts: read by `config` itself, `1.10` would become 1.1 (stack.md, trap 18).
-fn layered(tree: &Node) -> Result<Settings, config::ConfigError> {
-    config::Config::builder().add_source(Layer(tree.clone())).build()?.try_deserialize()
+/// Puts the layers over the defaults (those of serde) in this order. The file goes in as texts: read
+/// by `config` itself, `1.10` would become 1.1 (stack.md, trap 18). Faults were told before, with
+/// their places, which `config` does not know.
+fn layered(layers: [Node; 2]) -> Result<Settings, config::ConfigError> {
+    let builder = layers.into_iter().fold(config::Config::builder(), |b, tree| b.add_source(Layer(tree)));
+    builder.build()?.try_deserialize()
 }
 
 #[derive(Debug, Clone)]
