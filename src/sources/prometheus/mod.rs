@@ -35,6 +35,7 @@ use std::{
     },
     time::Duration,
 };
+use tokio::time::{Instant, timeout_at};
 
 /// Queries in flight at once.
 const CONCURRENCY: usize = 4;
@@ -114,12 +115,17 @@ impl Prometheus {
 
     /// Asks every query of a plan, a few at a time; answers are in the order of the asks.
     async fn ask_all(&self, plan: &Plan, when: When) -> Vec<Result<Vec<Series>, SourceError>> {
+        // Some slow queries of one policy must not use up the time of all.
+        let (all, end) = (self.connection.deadline() * 3, Instant::now() + self.connection.deadline() * 3);
         let ask = |at: usize| async move {
             let expression = &plan.asks[at].expression;
-            match when {
-                When::At(t) => self.connection.instant(expression, t).await,
-                When::Range(from, to, step) => self.connection.range(expression, from, to, step).await,
-            }
+            let answer = async {
+                match when {
+                    When::At(t) => self.connection.instant(expression, t).await,
+                    When::Range(from, to, step) => self.connection.range(expression, from, to, step).await,
+                }
+            };
+            timeout_at(end, answer).await.unwrap_or(Err(SourceError::Deadline(all)))
         };
         stream::iter(0..plan.asks.len()).map(ask).buffered(CONCURRENCY).collect().await
     }
@@ -174,7 +180,7 @@ impl Prometheus {
     }
 }
 
-/// Several failures in one line; equal ones once.
+/// Several failures in one line.
 fn summary(failures: Vec<String>) -> String {
     let more = failures.len().saturating_sub(3);
     let mut text = failures.into_iter().take(3).collect::<Vec<_>>().join("; ");
