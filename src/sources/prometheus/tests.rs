@@ -401,13 +401,18 @@ async fn insane_monitoring_blinds_the_read() {
             (asks(seen) == "sanity").then(|| response(200, "application/json", vector(seen, &samples)))
         })
     };
-    blind(&sanity("1", "0", "5").await, "monitoring: only 1 of 2 Ready pods").await;
     blind(&sanity("1", "1", "200").await, "monitoring: the newest scrape is 200 s old").await;
-    // A pod that is not Ready may be down: that is the rollout, not the monitoring.
-    let server = sanity("1", "0", "5").await;
-    let mut trial = trial("shop", "checkout");
-    trial.pods[1].ready = false;
-    assert!(source(&server).read_all(&[trial]).await.ok);
+    // Two pods that stay silent although they are Ready: after a minute it is the monitoring.
+    let server = sanity("0", "0", "5").await;
+    let prometheus = source(&server);
+    let trials = [trial("shop", "checkout")];
+    assert!(prometheus.read_all(&trials).await.ok);
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(61)).await;
+    tokio::time::resume();
+    let read = prometheus.read_all(&trials).await;
+    assert!(!read.ok && read.observed.is_empty());
+    assert!(read.reason.unwrap().contains("monitoring: only 0 of 2 Ready pods"));
 
     let young = healthy(|seen| {
         let start = jiff::Timestamp::now() - jiff::SignedDuration::from_secs(20);
