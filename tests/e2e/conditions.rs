@@ -85,10 +85,10 @@ impl Run<'_> {
                 return Err(format!("phase {phase}: {}", last["status"]["message"]).into());
             }
         }
-        if let Some(name) = &c.undone {
-            if self.stage.audit.undos(&self.namespace, name).is_empty() {
-                return Err("no undo".into());
-            }
+        if let Some(name) = &c.undone
+            && self.stage.audit.undos(&self.namespace, name).is_empty()
+        {
+            return Err("no undo".into());
         }
         if let Some(wanted) = &c.verdict {
             self.verdict_is(wanted).await?;
@@ -157,14 +157,11 @@ impl Run<'_> {
     /// What the daemon says of a workload, as `lastgood get` would show it.
     async fn verdict_is(&mut self, wanted: &VerdictIs) -> Result<(), String> {
         let listen = self.daemon("main").map_err(|e| e.to_string())?.listen;
-        let url = format!("http://{listen}/api/v1/workloads");
+        let kind = self.kind(&wanted.workload).map_err(|e| e.to_string())?;
+        let url = format!("http://{listen}/api/v1/workloads/{}/{kind}/{}", self.namespace, wanted.workload);
         let answer = self.stage.plane.http.get(url).send().await.map_err(|e| e.to_string())?;
         let text = answer.text().await.map_err(|e| e.to_string())?;
-        let body: Value = serde_json::from_str(&text).map_err(|e| format!("{e}: {text}"))?;
-        let kind = self.kind(&wanted.workload).map_err(|e| e.to_string())?;
-        let id = format!("{}/{kind}/{}", self.namespace, wanted.workload);
-        let all = body["workloads"].as_array().or(body.as_array()).cloned().unwrap_or_default();
-        let found = all.iter().find(|w| w["workload"] == id.as_str()).ok_or("not listed")?;
+        let found: Value = serde_json::from_str(&text).map_err(|e| format!("{e}: {text}"))?;
         let judgement = &found["judgement"];
         let word = judgement["verdict"].as_str().unwrap_or("none");
         let verdict = judgement["reason"].as_str().map_or(word.to_owned(), |r| format!("{word}({r})"));

@@ -54,6 +54,10 @@ impl Run<'_> {
         if let Some(count) = expected.undos {
             same("the number of undos", undos.len().into(), count.into());
         }
+        if let Some(count) = expected.undos_in_namespace {
+            let all = self.story.workloads.iter().map(|w| self.stage.audit.undos(&self.namespace, &w.name).len());
+            same("the number of undos in the namespace", all.sum::<usize>().into(), count.into());
+        }
         let of_this = |r: &Request| r.name == *name;
         if expected.no_writes {
             let writes =
@@ -100,10 +104,10 @@ impl Run<'_> {
             }
         }
         let incidents = self.incidents(name).await?;
-        if let Some(count) = expected.incidents {
-            if incidents.len() != count {
-                faults.push(format!("{} Incidents instead of {count}", incidents.len()));
-            }
+        if let Some(count) = expected.incidents
+            && incidents.len() != count
+        {
+            faults.push(format!("{} Incidents instead of {count}", incidents.len()));
         }
         if let Some(wanted) = &expected.incident {
             match incidents.last() {
@@ -236,16 +240,16 @@ fn check_incident(incident: &Value, wanted: &IncidentExpected) -> Vec<String> {
         ("target image", &spec["target"]["images"][0], &wanted.target),
     ];
     for (what, is, expected) in pairs {
-        if let Some(expected) = expected {
-            if is != expected.as_str() {
-                faults.push(format!("the Incident's {what} is {is} instead of \"{expected}\""));
-            }
+        if let Some(expected) = expected
+            && is != expected.as_str()
+        {
+            faults.push(format!("the Incident's {what} is {is} instead of \"{expected}\""));
         }
     }
-    if let Some(manual) = wanted.manual {
-        if spec["trigger"]["manual"] != manual {
-            faults.push(format!("the Incident's trigger is {}", spec["trigger"]));
-        }
+    if let Some(manual) = wanted.manual
+        && spec["trigger"]["manual"] != manual
+    {
+        faults.push(format!("the Incident's trigger is {}", spec["trigger"]));
     }
     let all = incident.to_string().to_lowercase();
     let missing = wanted.says.iter().filter(|t| !all.contains(&t.to_lowercase()));

@@ -34,10 +34,18 @@ const NODES: [&str; 3] = ["node-1", "node-2", "node-3"];
 #[derive(Default)]
 pub(crate) struct World {
     /// Behaviours that a story changed while pods run: by namespace and image.
-    changed: Mutex<HashMap<(String, String), Behaviour>>,
+    changed: Mutex<HashMap<(String, String), Changed>>,
     /// When each namespace first saw harm.
     harm: Mutex<HashMap<String, Harm>>,
     addresses: AtomicU32,
+}
+
+/// A behaviour that a story changed.
+#[derive(Debug, Clone, Copy)]
+struct Changed {
+    behaviour: Behaviour,
+    /// As when somebody overwrites a tag: what runs already stays as it is.
+    new_pods_only: bool,
 }
 
 /// When the pods of a namespace first did harm.
@@ -51,16 +59,27 @@ pub(crate) struct Harm {
 
 impl World {
     /// From now on, pods of this image behave otherwise.
-    pub(crate) fn change(&self, namespace: &str, image: &str, behaviour: Behaviour) {
+    pub(crate) fn change(&self, namespace: &str, image: &str, behaviour: Behaviour, new_pods_only: bool) {
         let key = (namespace.to_owned(), image.to_owned());
-        self.changed.lock().unwrap_or_else(PoisonError::into_inner).insert(key, behaviour);
+        let changed = Changed { behaviour, new_pods_only };
+        self.changed.lock().unwrap_or_else(PoisonError::into_inner).insert(key, changed);
     }
 
     pub(crate) fn harm(&self, namespace: &str) -> Harm {
         self.harm.lock().unwrap_or_else(PoisonError::into_inner).get(namespace).copied().unwrap_or_default()
     }
 
-    fn changed(&self, namespace: &str, image: &str) -> Option<Behaviour> {
+    /// How a pod that starts now behaves, if a story changed that.
+    fn of_new_pod(&self, namespace: &str, image: &str) -> Option<Behaviour> {
+        self.changed(namespace, image).map(|c| c.behaviour)
+    }
+
+    /// How a running pod behaves, if a story changed that.
+    fn of_running_pod(&self, namespace: &str, image: &str) -> Option<Behaviour> {
+        self.changed(namespace, image).filter(|c| !c.new_pods_only).map(|c| c.behaviour)
+    }
+
+    fn changed(&self, namespace: &str, image: &str) -> Option<Changed> {
         let changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
         changed.get(&(namespace.to_owned(), image.to_owned())).copied()
     }

@@ -10,6 +10,7 @@ mod faults;
 mod kubelet;
 mod load;
 mod manifest;
+mod narrate;
 mod network;
 mod options;
 mod plane;
@@ -102,6 +103,7 @@ async fn perform(
     background.spawn(network::run(plane.kubelet.clone()));
     let (scraper, folder) = (plane.kubelet.clone(), run.to_owned());
     background.spawn(async move { plane::prometheus::follow_pods(scraper, &folder).await });
+    let plane = Arc::new(plane);
     let stage = Stage { plane, world, audit, lastgood, out: out.into(), show: options.show };
 
     let mut outcomes = if options.keep {
@@ -130,8 +132,9 @@ async fn perform(
 }
 
 /// Plays all stories, so many side by side.
-async fn play(stage: &Stage, stories: Vec<Story>, jobs: usize) -> Result<Vec<Outcome>> {
+async fn play(stage: &Stage, mut stories: Vec<Story>, jobs: usize) -> Result<Vec<Outcome>> {
     let mut outcomes = Vec::new();
+    stories.sort_by_key(|s| !s.long);
     let mut playing = stream::iter(&stories).map(|story| Run::play(stage, story, false)).buffer_unordered(jobs);
     while let Some(played) = playing.next().await {
         let (outcome, _) = played?;

@@ -61,8 +61,8 @@ fn key<K: ResourceExt>(object: &K) -> String {
 }
 
 enum Change {
-    Service(watcher::Event<Service>),
-    Slice(watcher::Event<EndpointSlice>),
+    Service(Box<watcher::Event<Service>>),
+    Slice(Box<watcher::Event<EndpointSlice>>),
 }
 
 /// Keeps a proxy for every Service until the task is dropped.
@@ -70,23 +70,32 @@ pub(crate) async fn run(client: kube::Client) -> Result<()> {
     let endpoints = Arc::new(Endpoints::default());
     let services = watcher(Api::<Service>::all(client.clone()), watcher::Config::default()).default_backoff();
     let slices = watcher(Api::<EndpointSlice>::all(client), watcher::Config::default()).default_backoff();
-    let mut changes = stream::select(services.map_ok(Change::Service).boxed(), slices.map_ok(Change::Slice).boxed());
+    let mut changes = stream::select(
+        services.map_ok(|e| Change::Service(Box::new(e))).boxed(),
+        slices.map_ok(|e| Change::Slice(Box::new(e))).boxed(),
+    );
     let mut proxies: HashMap<String, Vec<AbortHandle>> = HashMap::new();
     let mut tasks = JoinSet::new();
     while let Some(change) = changes.next().await {
         match change {
-            Ok(Change::Slice(watcher::Event::Apply(slice) | watcher::Event::InitApply(slice))) => endpoints.put(&slice),
-            Ok(Change::Slice(watcher::Event::Delete(slice))) => {
-                endpoints.lock().remove(&key(&slice));
-            }
-            Ok(Change::Service(watcher::Event::Apply(service) | watcher::Event::InitApply(service))) => {
-                // Address and ports of a story's Service do not change.
-                proxies.entry(key(&service)).or_insert_with(|| proxy(&service, &endpoints, &mut tasks));
-            }
-            Ok(Change::Service(watcher::Event::Delete(service))) => {
-                proxies.remove(&key(&service)).iter().flatten().for_each(AbortHandle::abort);
-            }
-            Ok(_) | Err(_) => {}
+            Ok(Change::Slice(event)) => match *event {
+                watcher::Event::Apply(slice) | watcher::Event::InitApply(slice) => endpoints.put(&slice),
+                watcher::Event::Delete(slice) => {
+                    endpoints.lock().remove(&key(&slice));
+                }
+                watcher::Event::Init | watcher::Event::InitDone => {}
+            },
+            Ok(Change::Service(event)) => match *event {
+                watcher::Event::Apply(service) | watcher::Event::InitApply(service) => {
+                    // Address and ports of a story's Service do not change.
+                    proxies.entry(key(&service)).or_insert_with(|| proxy(&service, &endpoints, &mut tasks));
+                }
+                watcher::Event::Delete(service) => {
+                    proxies.remove(&key(&service)).iter().flatten().for_each(AbortHandle::abort);
+                }
+                watcher::Event::Init | watcher::Event::InitDone => {}
+            },
+            Err(_) => {}
         }
         while tasks.try_join_next().is_some() {}
     }

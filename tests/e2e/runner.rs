@@ -7,9 +7,10 @@ use crate::{
     kubelet::{Behaviour, World},
     load::Load,
     manifest,
+    narrate::{Narrator, Subject},
     plane::Plane,
     process,
-    story::{Call, Deploy, Start, Step, Story, WriteConfig},
+    story::{Behave, Call, Deploy, Start, Step, Story, WriteConfig},
 };
 use serde_json::{Value, json};
 use std::{
@@ -27,7 +28,7 @@ const LONGEST: Duration = Duration::from_secs(12 * 60);
 
 /// What all stories share.
 pub(crate) struct Stage {
-    pub(crate) plane: Plane,
+    pub(crate) plane: Arc<Plane>,
     pub(crate) world: Arc<World>,
     pub(crate) audit: Arc<Audit>,
     pub(crate) lastgood: PathBuf,
@@ -47,6 +48,7 @@ pub(crate) struct Run<'a> {
     pub(crate) loads: BTreeMap<String, Load>,
     pub(crate) remembered: BTreeMap<String, Value>,
     proxy: FaultProxy,
+    narrator: Option<Narrator>,
     manifests: BTreeMap<String, Value>,
     began: Instant,
     told: String,
@@ -81,6 +83,7 @@ impl<'a> Run<'a> {
             loads: BTreeMap::new(),
             remembered: BTreeMap::new(),
             proxy: FaultProxy::start(stage.plane.http.clone()).await?,
+            narrator: None,
             manifests: BTreeMap::new(),
             began: Instant::now(),
             told: String::new(),
@@ -90,14 +93,14 @@ impl<'a> Run<'a> {
             Ok(Err(failure)) => Some(failure.to_string()),
             Err(_) => Some(format!("the story took longer than {} min", LONGEST.as_secs() / 60)),
         };
+        run.narrator = None;
+        run.tell_reports();
         let mut outcome = run.outcome().await;
         if failure.is_some() {
             run.keep_evidence().await;
         }
-        if !keep {
-            if let Err(error) = run.clean_up().await {
-                failure.get_or_insert(error.to_string());
-            }
+        if !keep && let Err(error) = run.clean_up().await {
+            failure.get_or_insert(error.to_string());
         }
         if let Some(text) = &failure {
             run.tell(&format!("FAILED: {text}"));
@@ -125,6 +128,14 @@ impl<'a> Run<'a> {
         let _ = writeln!(self.told, "{line}");
     }
 
+    fn tell_reports(&mut self) {
+        let folder = std::fs::read_dir(self.folder.join("reports")).into_iter().flatten();
+        let reports: Vec<_> = folder.filter_map(|e| Some(e.ok()?.path())).collect();
+        for report in reports {
+            self.tell(&format!("incident report: {}", report.display()));
+        }
+    }
+
     async fn set_up(&mut self) -> Result<()> {
         self.tell(&format!("{}: {}", self.story.name, self.story.description));
         let namespace = self.namespace.clone();
@@ -143,6 +154,15 @@ impl<'a> Run<'a> {
             if let Some(rate) = workload.load {
                 self.start_load(&workload.name, rate).await?;
             }
+        }
+        if self.stage.show {
+            self.narrator = Some(Narrator::start(Subject {
+                plane: self.stage.plane.clone(),
+                namespace: self.namespace.clone(),
+                log: self.folder.join("main.log"),
+                users: self.loads.iter().map(|(name, load)| (name.clone(), load.seen.clone())).collect(),
+                began: self.began,
+            }));
         }
         if story.daemon.as_ref().is_some_and(|d| d.running) {
             let start = Start { name: "main".into(), env: BTreeMap::new(), settings: Value::Null, ready: true };
@@ -172,10 +192,10 @@ impl<'a> Run<'a> {
             Step::Lastgood(call) => self.lastgood(call).await,
             Step::Wait(condition) => self.wait(condition).await,
             Step::Never(condition) => self.never(condition).await,
-            Step::Behave { image, like } => {
+            Step::Behave(Behave { image, like, new_pods_only }) => {
                 self.tell(&format!("from now on, {image} behaves like {like}"));
                 let behaviour = Behaviour::parse(like).map_err(crate::fail::Failure::new)?;
-                self.stage.world.change(&self.namespace, image, behaviour);
+                self.stage.world.change(&self.namespace, image, behaviour, *new_pods_only);
                 Ok(())
             }
             Step::Prometheus(fault) => {

@@ -20,6 +20,9 @@ pub(crate) struct Story {
     /// Row of the table of times: `errors 100 %`, `crash loop`, …; absent: not timed.
     #[serde(default)]
     pub(crate) timed: Option<String>,
+    /// Takes long, so it begins first.
+    #[serde(default)]
+    pub(crate) long: bool,
     /// Absent: a story without a daemon.
     #[serde(default)]
     pub(crate) daemon: Option<DaemonSpec>,
@@ -88,8 +91,8 @@ pub(crate) enum Step {
     Wait(Condition),
     /// Something stays untrue for a while.
     Never(Condition),
-    /// Running pods of an image behave otherwise from now on.
-    Behave { image: String, like: String },
+    /// Pods of an image behave otherwise from now on.
+    Behave(Behave),
     /// What Prometheus answers this daemon from now on.
     Prometheus(Fault),
     /// Starts a daemon (`main`, or a second one by another name).
@@ -102,6 +105,17 @@ pub(crate) enum Step {
     Remember(String),
     /// Writes a file of a daemon's configuration folder.
     WriteConfig(WriteConfig),
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Behave {
+    pub(crate) image: String,
+    /// A tag: `errors-100`.
+    pub(crate) like: String,
+    /// As when somebody overwrites a tag: what runs already stays as it is.
+    #[serde(default)]
+    pub(crate) new_pods_only: bool,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -294,7 +308,10 @@ pub(crate) struct Expectation {
     /// Successful patches of the template by the daemon, exactly.
     #[serde(default)]
     pub(crate) undos: Option<usize>,
-    /// The same at least; for what two daemons may do.
+    /// The same for all workloads of the story together.
+    #[serde(default)]
+    pub(crate) undos_in_namespace: Option<usize>,
+    /// No write to the workload at all, dry runs aside.
     #[serde(default)]
     pub(crate) no_writes: bool,
     /// Number of Incidents.

@@ -75,7 +75,7 @@ async fn run(client: &kube::Client, api: &Api<Pod>, world: Arc<World>, pod: &Pod
     let container = pod.spec.as_ref().and_then(|s| s.containers.first());
     let image = container.and_then(|c| c.image.clone()).unwrap_or_default();
     let port = container.and_then(|c| c.ports.as_ref()?.first().map(|p| p.container_port)).unwrap_or(8080);
-    let behaviour = world.changed(&namespace, &image).unwrap_or_else(|| Behaviour::of_image(&image));
+    let behaviour = world.of_new_pod(&namespace, &image).unwrap_or_else(|| Behaviour::of_image(&image));
     let mut status = Status::new(api.clone(), pod);
     status.node_address = format!("10.244.255.{}", node.trim_start_matches("node-"));
     status.write("Pending", &waiting("ContainerCreating", ""), false).await?;

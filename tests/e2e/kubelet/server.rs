@@ -39,7 +39,7 @@ impl App {
     }
 
     fn behaviour(&self) -> Behaviour {
-        self.world.changed(&self.namespace, &self.image).unwrap_or(self.behaviour)
+        self.world.of_running_pod(&self.namespace, &self.image).unwrap_or(self.behaviour)
     }
 
     /// Uniform in [0, 1): splitmix64, seeded by the pod's address.
