@@ -160,7 +160,8 @@ async fn play_and_keep(stage: &Stage, stories: Vec<Story>, root: &Path) -> Resul
     }
     // /proc is the machine's own, also from inside a process namespace.
     let pid = std::fs::read_link("/proc/self").context("/proc/self")?;
-    let enter = format!("nsenter --target {} --user --net --preserve-credentials", pid.display());
+    let enter = std::env::var("LASTGOOD_E2E_ENTER").unwrap_or_default();
+    let enter = format!("{enter} --target {}", pid.display());
     println!("\nEverything is still up. From another terminal:");
     println!("  {enter} env KUBECONFIG={} bash", stage.plane.kubeconfig.display());
     println!("and there:");

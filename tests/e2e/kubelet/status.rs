@@ -83,7 +83,6 @@ impl Status {
         let mut status = json!({
             "phase": phase, "startTime": seconds(self.started), "conditions": conditions,
             "containerStatuses": containers, "hostIP": self.node_address, "hostIPs": [{"ip": self.node_address}],
-            "qosClass": "BestEffort",
         });
         if let Some(address) = self.address {
             status["podIP"] = address.to_string().into();
@@ -92,7 +91,7 @@ impl Status {
         let patch = json!({"metadata": {"uid": self.uid}, "status": status});
         match self.api.patch_status(&self.name, &PatchParams::default(), &Patch::Merge(patch)).await {
             // Gone, or another pod of the same name: nothing to report on.
-            Err(kube::Error::Api(refused)) if matches!(refused.code, 404 | 409 | 422) => Ok(()),
+            Err(kube::Error::Api(refused)) if matches!(refused.code, 404 | 409) => Ok(()),
             other => other.map(drop).map_err(Into::into),
         }
     }
