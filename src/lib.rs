@@ -33,7 +33,17 @@
 //! - Every external call has a deadline (I16).
 //! - Secrets have no `Debug`, no `Serialize`, and never reach an error text (I12).
 
+pub mod analysis;
+pub mod app;
+pub mod cli;
 pub mod clock;
+pub mod cluster;
 pub mod config;
 pub mod domain;
+pub mod executor;
 pub mod record;
+pub mod report;
+pub mod serve;
+pub mod sources;
+pub mod telemetry;
+pub mod watchdog;

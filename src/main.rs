@@ -1,2 +1,13 @@
 //! The `lastgood` program.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // Before any client is built: reqwest and kube must find one crypto provider, and the same.
+    // An error means that one is installed already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime.block_on(lastgood::cli::main()),
+        Err(_) => ExitCode::FAILURE,
+    }
+}

@@ -17,7 +17,7 @@ impl Secret {
 }
 
 /// Where a secret is mounted. Read at each use, so that a rotated secret is taken up.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(transparent)]
 pub struct SecretFile(pub PathBuf);
 

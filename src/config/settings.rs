@@ -1,19 +1,23 @@
 use super::{SecretFile, duration};
-use serde::{Deserialize, Serialize};
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize};
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 /// The daemon's own settings: `lastgood.yaml`, layered defaults < file < `LASTGOOD_…`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Settings {
     /// Name of the environment, used in reports and notices.
     pub environment: String,
     /// Name of the cluster, if there are several.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cluster: Option<String>,
     /// Where `/metrics`, `/livez`, `/readyz` and the read-only API listen.
+    #[serde(deserialize_with = "address")]
     pub listen: SocketAddr,
     /// Time between two looks at all live trials.
     #[serde(with = "duration")]
+    #[schemars(with = "String")]
     pub interval: Duration,
     /// Namespace of the daemon's own objects (Lease, cluster-wide pause).
     /// Empty: `POD_NAMESPACE`, else the kubeconfig's.
@@ -54,7 +58,7 @@ impl Default for Settings {
 }
 
 /// Log output.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct LogSettings {
     /// `json`, `pretty`, or `auto`: pretty on a terminal.
@@ -70,7 +74,7 @@ impl Default for LogSettings {
 }
 
 /// How log lines look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// Pretty on a terminal, JSON otherwise.
@@ -82,7 +86,7 @@ pub enum LogFormat {
 }
 
 /// Incident reports.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ReportSettings {
     /// Folder for `incident-<environment>-<date>-<time>-<id>.md`; relative to the working directory.
@@ -96,10 +100,11 @@ impl Default for ReportSettings {
 }
 
 /// Where signals come from.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct SourceSettings {
     /// A Prometheus or something that speaks its API; absent: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub prometheus: Option<PrometheusSettings>,
     /// Direct reads of the pods' `/metrics`.
     pub scrape: ScrapeSettings,
@@ -108,34 +113,35 @@ pub struct SourceSettings {
 }
 
 /// A Prometheus or something that speaks its API.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PrometheusSettings {
     /// Base URL, without `/api/v1`. Credentials inside it are refused.
     pub url: String,
     /// Deadline of one query.
     #[serde(with = "duration", default = "ten_seconds")]
+    #[schemars(with = "String")]
     pub timeout: Duration,
     /// Bearer token.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bearer_token_file: Option<SecretFile>,
     /// Basic authentication: user.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub username: Option<String>,
     /// Basic authentication: password.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password_file: Option<SecretFile>,
     /// Extra headers, e.g. `X-Scope-OrgID`.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
     /// CA bundle (PEM) to trust instead of the system's.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<PathBuf>,
     /// Client certificate (PEM).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cert_file: Option<PathBuf>,
     /// Client key (PEM).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_file: Option<SecretFile>,
     /// Largest answer that is read, in bytes.
     #[serde(default = "max_bytes")]
@@ -146,13 +152,14 @@ pub struct PrometheusSettings {
 }
 
 /// Direct reads of the pods' `/metrics`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ScrapeSettings {
     /// `auto`: only when there is no Prometheus.
     pub enabled: Switch,
     /// Deadline of one pod.
     #[serde(with = "duration")]
+    #[schemars(with = "String")]
     pub timeout: Duration,
     /// Pods read at once.
     pub concurrency: usize,
@@ -167,7 +174,7 @@ impl Default for ScrapeSettings {
 }
 
 /// On, off, or decided by what else is there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Switch {
     /// Decided by what else is there.
@@ -179,7 +186,7 @@ pub enum Switch {
 }
 
 /// Health probes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct HealthSettings {
     /// Probes in flight at once.
@@ -195,7 +202,7 @@ impl Default for HealthSettings {
 }
 
 /// One channel that is told.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NotifierSettings {
     /// Its name in Incidents, logs and metrics.
@@ -206,21 +213,30 @@ pub struct NotifierSettings {
     /// The URL; a secret for Slack, so it comes from a file.
     pub url_file: SecretFile,
     /// Key of the HMAC-SHA256 signature (webhook).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_file: Option<SecretFile>,
     /// Deadline of one delivery.
     #[serde(with = "duration", default = "ten_seconds")]
+    #[schemars(with = "String")]
     pub timeout: Duration,
 }
 
 /// What a channel speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum NotifierKind {
     /// Our own signed JSON.
     Webhook,
     /// A Slack incoming webhook.
     Slack,
+}
+
+fn address<'de, D: Deserializer<'de>>(d: D) -> Result<SocketAddr, D::Error> {
+    let text = String::deserialize(d)?;
+    text.trim().parse().map_err(|_| {
+        let text = super::decode::short(&text);
+        serde::de::Error::custom(format!("\"{text}\" is not an address; write an IP and a port: 127.0.0.1:9797"))
+    })
 }
 
 fn ten_seconds() -> Duration {

@@ -5,6 +5,22 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 /// What the watchdog has decided: data, sent over one bounded channel to those who write and tell.
 #[derive(Debug, Clone)]
 pub enum Decision {
+    /// A rollout began. When `vouched`, the revision that was serving was seen fully available, and is
+    /// presumed good: it is pinned before history forgets it.
+    Began {
+        /// Which workload.
+        workload: WorkloadId,
+        /// Its uid.
+        uid: String,
+        /// Revision that was serving.
+        from: Revision,
+        /// Revision that is being rolled out.
+        to: Revision,
+        /// Whether `from` is presumed good.
+        vouched: bool,
+        /// Whether only a restart was asked for.
+        restart_only: bool,
+    },
     /// A verdict changed. Told to people; a `pass` makes a pin, a `fail` may make an undo.
     Judged {
         /// The verdict and why.
@@ -15,6 +31,8 @@ pub enum Decision {
         uid: String,
         /// When the rollout began.
         began: Seconds,
+        /// Whether the verdict is another than at the tick before; else it is told again.
+        changed: bool,
     },
     /// What the signals say after our undo.
     Recovery(Box<Recovery>),

@@ -5,5 +5,11 @@
 //! compare-and-swap that makes "at most one undo" true for two leaders and any crash.
 
 mod incident;
+mod lease;
+mod pins;
+mod store;
 
 pub use incident::*;
+pub use lease::{Leadership, elect};
+pub use pins::{Pin, PinState, Pins};
+pub use store::{BAD_LABEL, Incidents, RecordError, UID_LABEL, crd, incident_name};

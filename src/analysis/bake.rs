@@ -1,0 +1,101 @@
+//! When a rollout has been good for long enough (decision.md 2.6). Pure.
+
+use super::tuning::{NO_DATA, PASS_ANYWAY};
+use crate::domain::Seconds;
+
+/// What the rule looks at.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Oven {
+    /// Since the first new pod was Ready.
+    pub(super) age: Option<Seconds>,
+    pub(super) watch: Seconds,
+    pub(super) requests: f64,
+    pub(super) min_requests: f64,
+    pub(super) all_ready: bool,
+    /// Whether errors or latency are counted and tested.
+    pub(super) counted: bool,
+    /// Whether any source measured anything of the new pods.
+    pub(super) seen: bool,
+    /// Whether the evidence of every family that is tested speaks for the rollout.
+    pub(super) clean: bool,
+    pub(super) saturated: bool,
+}
+
+/// How far it is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Baked {
+    /// No new pod is Ready yet, or not all are any more.
+    NotReady,
+    /// Seconds of the watch that are left.
+    Baking(Seconds),
+    /// The time is over; the evidence does not yet speak for it.
+    Unsettled,
+    NoData,
+    TooFew,
+    Saturated,
+    Pass,
+}
+
+/// Pass ⇔ the watch is over, requests are enough (or three hours went by), all new pods are Ready
+/// and the evidence of each family is negative.
+pub(super) fn judge(oven: &Oven) -> Baked {
+    let Some(age) = oven.age else { return Baked::NotReady };
+    let long = age >= PASS_ANYWAY.max(oven.watch);
+    if !oven.seen && !long {
+        return if age > NO_DATA { Baked::NoData } else { Baked::Baking(oven.watch - age) };
+    }
+    if age < oven.watch {
+        return Baked::Baking(oven.watch - age);
+    }
+    if !oven.all_ready {
+        return Baked::NotReady;
+    }
+    if !oven.clean {
+        return Baked::Unsettled;
+    }
+    // `>=` and not `<`, so that what is no number is not enough.
+    let enough = oven.requests >= oven.min_requests && oven.counted;
+    if !enough && !long {
+        return Baked::TooFew;
+    }
+    if oven.saturated { Baked::Saturated } else { Baked::Pass }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DONE: Oven = Oven {
+        age: Some(1800.0),
+        watch: 1800.0,
+        requests: 300.0,
+        min_requests: 300.0,
+        all_ready: true,
+        counted: true,
+        seen: true,
+        clean: true,
+        saturated: false,
+    };
+
+    #[test]
+    fn every_condition_is_needed() {
+        assert_eq!(judge(&DONE), Baked::Pass);
+        assert_eq!(judge(&Oven { age: None, ..DONE }), Baked::NotReady);
+        assert_eq!(judge(&Oven { age: Some(1799.0), ..DONE }), Baked::Baking(1.0));
+        assert_eq!(judge(&Oven { requests: 299.0, ..DONE }), Baked::TooFew);
+        assert_eq!(judge(&Oven { requests: f64::NAN, ..DONE }), Baked::TooFew);
+        assert_eq!(judge(&Oven { counted: false, ..DONE }), Baked::TooFew);
+        assert_eq!(judge(&Oven { all_ready: false, ..DONE }), Baked::NotReady);
+        assert_eq!(judge(&Oven { clean: false, ..DONE }), Baked::Unsettled);
+        assert_eq!(judge(&Oven { saturated: true, ..DONE }), Baked::Saturated);
+    }
+
+    #[test]
+    fn three_hours_make_up_for_requests_but_not_for_readiness() {
+        let quiet = Oven { age: Some(10_800.0), requests: 0.0, counted: false, seen: false, ..DONE };
+        assert_eq!(judge(&quiet), Baked::Pass);
+        assert_eq!(judge(&Oven { age: Some(10_799.0), ..quiet }), Baked::NoData);
+        assert_eq!(judge(&Oven { age: Some(100.0), ..quiet }), Baked::Baking(1700.0));
+        assert_eq!(judge(&Oven { all_ready: false, ..quiet }), Baked::NotReady);
+    }
+}

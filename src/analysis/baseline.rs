@@ -1,0 +1,226 @@
+//! What was normal before the rollout. Pure.
+
+use super::{
+    bounds,
+    counter::Tally,
+    histogram::{Histogram, Quantile},
+    tuning::*,
+};
+use crate::domain::{LatencyLimit, Seconds};
+
+const BINS: usize = (BASELINE / BASELINE_BIN) as usize;
+
+/// Counts of the pods that were serving, before the rollout began.
+#[derive(Debug, Clone)]
+pub(super) struct Baseline {
+    t0: Seconds,
+    /// Newest first.
+    bins: Vec<Tally>,
+    latency: Option<Histogram>,
+    /// Everything since the old pods started, from the first reading of each.
+    lifetime: Tally,
+    lifetime_latency: Option<Histogram>,
+}
+
+/// Which counts stand for "before".
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Span {
+    /// The 30 minutes before the rollout.
+    Window,
+    /// Everything since the old pods started: nothing else was measured.
+    Lifetime,
+}
+
+/// The error limit as it applies to this rollout.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct ErrorBaseline {
+    pub(super) theta: f64,
+    pub(super) before: Tally,
+    pub(super) span: Span,
+    pub(super) dispersion: f64,
+}
+
+/// The cut that slow requests lie above.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Cut {
+    pub(super) seconds: f64,
+    pub(super) theta: f64,
+    pub(super) quantile: f64,
+    /// What that quantile was before.
+    pub(super) before: f64,
+    pub(super) before_tally: Tally,
+    pub(super) span: Span,
+}
+
+/// Whether latency can be judged.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum CutState {
+    Known(Cut),
+    /// The limit lies above the last finite bucket bound.
+    Saturated(f64),
+    /// Not enough requests before the rollout.
+    Missing,
+}
+
+impl Baseline {
+    pub(super) fn new(t0: Seconds) -> Self {
+        Self {
+            t0,
+            bins: vec![Tally::default(); BINS],
+            latency: None,
+            lifetime: Tally::default(),
+            lifetime_latency: None,
+        }
+    }
+
+    pub(super) fn covers(&self, t: Seconds) -> bool {
+        t <= self.t0 && t > self.t0 - BASELINE
+    }
+
+    pub(super) fn add(&mut self, t: Seconds, tally: Tally) {
+        let bin = ((self.t0 - t) / BASELINE_BIN).floor().max(0.0) as usize;
+        if let Some(slot) = self.bins.get_mut(bin) {
+            *slot += tally;
+        }
+    }
+
+    pub(super) fn add_latency(&mut self, histogram: &Histogram) {
+        merge(&mut self.latency, histogram);
+    }
+
+    pub(super) fn add_lifetime(&mut self, tally: Tally) {
+        self.lifetime += tally;
+    }
+
+    pub(super) fn add_lifetime_latency(&mut self, histogram: &Histogram) {
+        merge(&mut self.lifetime_latency, histogram);
+    }
+
+    /// The ten minutes right before the rollout (gate 4).
+    pub(super) fn last_minutes(&self) -> Tally {
+        self.bins.iter().take((BEFORE / BASELINE_BIN) as usize).copied().sum()
+    }
+
+    /// What stands for "before": the window if it has requests to speak of.
+    pub(super) fn errors(&self, limit: f64) -> ErrorBaseline {
+        let window: Tally = self.bins.iter().copied().sum();
+        let (before, span) = if window.total >= SOME_TRAFFIC || self.lifetime.total < SOME_TRAFFIC {
+            (window, Span::Window)
+        } else {
+            (self.lifetime, Span::Lifetime)
+        };
+        let broken = before.total >= SOME_TRAFFIC && before.ratio().is_some_and(|ratio| ratio > limit);
+        let theta = if broken {
+            limit.max(bounds::upper(before.bad, before.total, BASELINE_CONFIDENCE)).min(1.0 - 1e-6)
+        } else {
+            limit
+        };
+        ErrorBaseline { theta, before, span, dispersion: self.dispersion() }
+    }
+
+    /// φ = χ²/df of the bins: how much burstier than chance errors come here.
+    fn dispersion(&self) -> f64 {
+        let sum: Tally = self.bins.iter().copied().sum();
+        let Some(p) = sum.ratio().filter(|p| *p > 0.0 && *p < 1.0) else { return 1.0 };
+        let used: Vec<&Tally> = self.bins.iter().filter(|bin| bin.total > 0.0).collect();
+        let df = used.len() as f64 - 1.0;
+        if df < DISPERSION_MIN || sum.bad < DISPERSION_MIN {
+            return 1.0;
+        }
+        let chi: f64 = used.iter().map(|bin| (bin.bad - bin.total * p).powi(2) / (bin.total * p * (1.0 - p))).sum();
+        (chi / df).clamp(1.0, DISPERSION_MAX)
+    }
+
+    /// The cut for a latency limit (2.4): the limit's quantile, or the median when it was measured
+    /// too thinly for its tail.
+    pub(super) fn cut(&self, limit: LatencyLimit) -> CutState {
+        let tail = TAIL_SAMPLES / (1.0 - limit.quantile).max(1e-6);
+        let candidates = [(&self.latency, Span::Window), (&self.lifetime_latency, Span::Lifetime)];
+        for (quantile, least) in [(limit.quantile, tail), (0.5, MEDIAN_REQUESTS)] {
+            for (histogram, span) in candidates {
+                let Some(histogram) = histogram.as_ref().filter(|h| h.total() >= least) else { continue };
+                return cut_of(histogram, quantile, limit, span);
+            }
+        }
+        CutState::Missing
+    }
+}
+
+fn cut_of(histogram: &Histogram, quantile: f64, limit: LatencyLimit, span: Span) -> CutState {
+    let before = match histogram.quantile(quantile) {
+        Quantile::At(seconds) => seconds,
+        Quantile::Saturated(bound) => return CutState::Saturated(bound),
+        Quantile::Empty => return CutState::Missing,
+    };
+    let seconds = (before * (1.0 + limit.max_increase)).max(limit.floor.as_secs_f64());
+    match histogram.above(seconds) {
+        None => CutState::Saturated(seconds),
+        Some(above) => CutState::Known(Cut {
+            seconds,
+            theta: 1.0 - quantile,
+            quantile,
+            before,
+            before_tally: Tally::new(above.interpolated, histogram.total()),
+            span,
+        }),
+    }
+}
+
+fn merge(into: &mut Option<Histogram>, histogram: &Histogram) {
+    match into {
+        // Another layout is another version's: the first one seen stands.
+        Some(sum) => {
+            sum.add(histogram);
+        }
+        None => *into = Some(histogram.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::random::Random;
+    use super::*;
+
+    fn filled(ratio: f64, per_bin: f64) -> Baseline {
+        let mut baseline = Baseline::new(1800.0);
+        for i in 0..120 {
+            baseline.add(1800.0 - f64::from(i) * 15.0, Tally::new(ratio * per_bin, per_bin));
+        }
+        baseline
+    }
+
+    #[test]
+    fn the_limit_is_the_users_unless_it_was_broken_before() {
+        assert!((filled(0.01, 100.0).errors(0.05).theta - 0.05).abs() < 1e-12);
+        assert!((filled(0.05, 100.0).errors(0.05).theta - 0.05).abs() < 1e-12);
+        let theta = filled(0.07, 100.0).errors(0.05).theta;
+        assert!(theta > 0.07 && theta < 0.08, "{theta}");
+        assert!((Baseline::new(0.0).errors(0.05).theta - 0.05).abs() < 1e-12);
+    }
+
+    #[test]
+    fn all_failing_before_leaves_nothing_to_break() {
+        assert!(filled(1.0, 10.0).errors(0.05).theta > 0.95);
+    }
+
+    #[test]
+    fn dispersion_tells_bursts_from_chance() {
+        let mut random = Random::new(7);
+        let (mut steady, mut bursty) = (Baseline::new(1800.0), Baseline::new(1800.0));
+        for i in 0..120 {
+            let t = 1800.0 - f64::from(i) * 15.0;
+            steady.add(t, Tally::new(f64::from(random.binomial(150, 0.03)), 150.0));
+            bursty.add(t, Tally::new(if i % 10 == 0 { 45.0 } else { 0.0 }, 150.0));
+        }
+        assert!(steady.dispersion() < 1.5, "{}", steady.dispersion());
+        assert!((bursty.dispersion() - DISPERSION_MAX).abs() < 1e-9);
+    }
+
+    #[test]
+    fn outside_the_window_nothing_counts() {
+        let mut baseline = Baseline::new(3600.0);
+        assert!(!baseline.covers(1800.0) && !baseline.covers(3601.0) && baseline.covers(3600.0));
+        baseline.add(100.0, Tally::new(50.0, 100.0));
+        assert!(baseline.errors(0.05).before.total.abs() < 1e-12);
+    }
+}

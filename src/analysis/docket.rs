@@ -1,0 +1,243 @@
+//! All live trials and all recoveries under watch. Pure.
+
+use super::{
+    recovery::{Broken, RecoveryWatch},
+    roster::Roster,
+    trial::{Now, Outage, Trial},
+    tuning::*,
+};
+use crate::domain::{Judgement, Observation, Observed, PodId, Recovery, Revision, Rules, Seconds, WorkloadId};
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    sync::Arc,
+};
+
+/// All live trials and all recoveries under watch: observations and times go in, judgements come out.
+///
+/// It has no clock: time is what `observe` and `judge` are told. Nothing in here fails: what cannot
+/// be used is skipped and counted ([`Docket::skipped`]).
+#[derive(Debug, Clone, Default)]
+pub struct Docket {
+    fixed_interval: Option<Seconds>,
+    ticks: VecDeque<Seconds>,
+    judged: Option<Seconds>,
+    trials: BTreeMap<WorkloadId, Trial>,
+    recoveries: BTreeMap<WorkloadId, RecoveryWatch>,
+    owners: HashMap<PodId, WorkloadId>,
+    unclaimed: HashMap<PodId, VecDeque<Observed>>,
+    sources: BTreeMap<String, (Seconds, Option<Outage>)>,
+    skipped: u64,
+}
+
+impl Docket {
+    /// An empty one; the time between ticks is inferred from the calls to [`Docket::judge`].
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// An empty one with a known time between ticks (seconds), by which gaps are told from silence.
+    pub fn with_interval(interval: Seconds) -> Self {
+        let valid = interval.is_finite() && interval > 0.0;
+        Self { fixed_interval: valid.then_some(interval), ..Self::default() }
+    }
+
+    /// Opens a trial; `t0` is when the rollout began. Replaces an older trial or recovery of the
+    /// same workload; what is known of its pods and the last reading of each counter is kept.
+    pub fn open(&mut self, t0: Seconds, workload: WorkloadId, from: Revision, to: Revision, rules: Arc<Rules>) {
+        let (roster, _) = self.take(&workload);
+        self.trials.insert(workload.clone(), Trial::new(t0, workload, from, to, rules, roster));
+    }
+
+    /// Opens the watch after an undo; `t` is when the patch was applied. Replaces the trial and
+    /// takes over the limits that it judged by.
+    #[expect(clippy::needless_pass_by_value, reason = "revisions are handed over alike")]
+    pub fn watch_recovery(
+        &mut self,
+        t: Seconds,
+        workload: WorkloadId,
+        bad: Revision,
+        target: Revision,
+        rules: Arc<Rules>,
+    ) {
+        let (roster, trial) = self.take(&workload);
+        let broken = trial.filter(|trial| trial.to == bad).map(|trial| Broken::of(&trial)).unwrap_or_default();
+        let watch = RecoveryWatch::new(t, workload.clone(), target, rules, roster, broken);
+        self.recoveries.insert(workload, watch);
+    }
+
+    /// Ends the trial or the recovery of a workload.
+    pub fn close(&mut self, workload: &WorkloadId) {
+        self.take(workload);
+        self.owners.retain(|_, owner| owner != workload);
+    }
+
+    fn take(&mut self, workload: &WorkloadId) -> (Roster, Option<Trial>) {
+        let recovery = self.recoveries.remove(workload);
+        let mut trial = self.trials.remove(workload);
+        let roster = match (&mut trial, recovery) {
+            (Some(trial), _) => std::mem::take(&mut trial.roster),
+            (None, Some(recovery)) => recovery.roster,
+            (None, None) => Roster::default(),
+        };
+        (roster.carry_over(), trial)
+    }
+
+    /// Takes one observation: any order between workloads; within one by time, late ones are
+    /// skipped. What is of no workload under watch is ignored, except that the last counters of a
+    /// pod wait for the pod to be introduced.
+    pub fn observe(&mut self, observed: &Observed) {
+        let t = observed.t;
+        if !t.is_finite() {
+            self.skipped += 1;
+            return;
+        }
+        match &observed.what {
+            Observation::Pod(state) => {
+                if !self.deliver(&state.workload, observed) {
+                    return;
+                }
+                self.owners.insert(state.pod.clone(), state.workload.clone());
+                for earlier in self.unclaimed.remove(&state.pod).unwrap_or_default() {
+                    self.deliver(&state.workload, &earlier);
+                }
+            }
+            Observation::Counters { pod, .. } => match self.owners.get(pod).cloned() {
+                Some(owner) => {
+                    self.deliver(&owner, observed);
+                }
+                None => self.keep(pod, observed),
+            },
+            Observation::Condition { workload, .. } | Observation::Callers { workload, .. } => {
+                self.deliver(workload, observed);
+            }
+            Observation::Probe(probe) => {
+                self.deliver(&probe.workload, observed);
+            }
+            Observation::Source { source, ok, reason } => self.source(t, source, *ok, reason.as_deref()),
+            Observation::Trace { .. }
+            | Observation::Workload { .. }
+            | Observation::Rollout { .. }
+            | Observation::Issues { .. }
+            | Observation::End {} => {}
+        }
+    }
+
+    fn deliver(&mut self, workload: &WorkloadId, observed: &Observed) -> bool {
+        let interval = self.interval();
+        if let Some(trial) = self.trials.get_mut(workload) {
+            trial.observe(observed.t, &observed.what, interval);
+        } else if let Some(recovery) = self.recoveries.get_mut(workload) {
+            recovery.observe(observed.t, &observed.what, interval);
+        } else {
+            return false;
+        }
+        true
+    }
+
+    fn keep(&mut self, pod: &PodId, observed: &Observed) {
+        if !self.unclaimed.contains_key(pod) && self.unclaimed.len() >= UNCLAIMED_PODS {
+            self.skipped += 1;
+            return;
+        }
+        let kept = self.unclaimed.entry(pod.clone()).or_default();
+        kept.push_back(observed.clone());
+        if kept.len() > UNCLAIMED_EACH {
+            kept.pop_front();
+        }
+    }
+
+    fn source(&mut self, t: Seconds, source: &str, ok: bool, reason: Option<&str>) {
+        if self.sources.get(source).is_some_and(|(then, _)| *then > t) {
+            return;
+        }
+        let reason = reason.unwrap_or_default();
+        let told = reason.strip_prefix("monitoring:").map(str::trim);
+        let outage = (!ok).then(|| Outage {
+            source: source.to_owned(),
+            reason: told.unwrap_or(reason).to_owned(),
+            monitoring: told.is_some(),
+        });
+        self.sources.insert(source.to_owned(), (t, outage));
+    }
+
+    /// One tick for all: brings the evidence up to `t` and says the verdict of each trial. A time
+    /// that lies before a trial's last tick changes nothing in that trial.
+    pub fn judge(&mut self, t: Seconds) -> Vec<Judgement> {
+        if !t.is_finite() {
+            return Vec::new();
+        }
+        self.tick(t);
+        let interval = self.interval();
+        // Monitoring that doubts itself outweighs a source that merely failed.
+        let outages =
+            || self.sources.values().filter(|(since, _)| *since <= t).filter_map(|(_, outage)| outage.as_ref());
+        let outage = outages().find(|outage| outage.monitoring).or_else(|| outages().next());
+        self.trials.values_mut().map(|trial| trial.judge(Now { t, interval, outage })).collect()
+    }
+
+    /// What the signals say after each undo under watch.
+    pub fn recoveries(&mut self, t: Seconds) -> Vec<Recovery> {
+        if !t.is_finite() {
+            return Vec::new();
+        }
+        self.recoveries.values_mut().map(|recovery| recovery.judge(t)).collect()
+    }
+
+    fn tick(&mut self, t: Seconds) {
+        if let Some(last) = self.judged
+            && t > last
+        {
+            self.ticks.push_back(t - last);
+            if self.ticks.len() > 5 {
+                self.ticks.pop_front();
+            }
+        }
+        // Rewinding happens when the past of a new trial is fed: it is no tick of its own length.
+        self.judged = Some(t);
+        self.unclaimed.retain(|_, kept| kept.back().is_some_and(|observed| t - observed.t <= BEFORE));
+        if self.owners.len() > PODS_MAX {
+            let (trials, recoveries) = (&self.trials, &self.recoveries);
+            self.owners.retain(|pod, owner| {
+                trials
+                    .get(owner)
+                    .map(|t| &t.roster)
+                    .or(recoveries.get(owner).map(|r| &r.roster))
+                    .is_some_and(|r| r.get(pod).is_some())
+            });
+        }
+    }
+
+    /// Time between ticks: told, or the median of the last five.
+    fn interval(&self) -> Seconds {
+        self.fixed_interval.unwrap_or_else(|| {
+            let mut ticks: Vec<Seconds> = self.ticks.iter().copied().collect();
+            ticks.sort_by(f64::total_cmp);
+            ticks.get(ticks.len() / 2).copied().unwrap_or(INTERVAL).clamp(1.0, 300.0)
+        })
+    }
+
+    /// Workloads with a live trial.
+    pub fn trial_ids(&self) -> impl Iterator<Item = &WorkloadId> {
+        self.trials.keys()
+    }
+
+    /// Workloads whose recovery is watched.
+    pub fn recovery_ids(&self) -> impl Iterator<Item = &WorkloadId> {
+        self.recoveries.keys()
+    }
+
+    /// How many trials are live.
+    pub fn len(&self) -> usize {
+        self.trials.len()
+    }
+
+    /// Whether no trial is live.
+    pub fn is_empty(&self) -> bool {
+        self.trials.is_empty()
+    }
+
+    /// Observations and values that could not be used, in live trials and outside of them.
+    pub fn skipped(&self) -> u64 {
+        self.skipped + self.trials.values().map(|trial| trial.skipped).sum::<u64>()
+    }
+}

@@ -1,0 +1,184 @@
+use super::super::random::Random;
+use super::*;
+use proptest::prelude::*;
+
+fn share(bad: f64, total: f64) -> Share {
+    Share { pod: 1, new: true, tally: Tally::new(bad, total) }
+}
+
+/// Runs ticks of 15 s; gives the time of the first conviction.
+fn run(seconds: u32, mut tick: impl FnMut(f64) -> (f64, f64)) -> Option<f64> {
+    let mut evidence = Evidence::new(0.05, ERROR_PACE, 1800.0);
+    for i in 1..=seconds / 15 {
+        let t = f64::from(i) * 15.0;
+        let (bad, total) = tick(t);
+        evidence.step(t - 15.0, t, 15.0, &[share(bad, total)], 1.0);
+        if evidence.fired() {
+            return Some(t);
+        }
+    }
+    None
+}
+
+#[test]
+fn golden_likelihood_ratios() {
+    let h = Hypothesis::new(0.05);
+    for (bad, total, log) in [
+        (0.0, 0.0, 0.0),
+        (3.0, 3.0, 6.9073),
+        (5.0, 5.0, 12.5592),
+        (5.0, 50.0, 0.1758),
+        (8.0, 100.0, -0.1822),
+        (80.0, 1000.0, 6.1040),
+        (50.0, 1000.0, -2.8668),
+        (0.0, 100.0, -2.8109),
+    ] {
+        let got = h.log_lr(Tally::new(bad, total));
+        assert!((got - log).abs() < 5e-5, "({bad}, {total}): {got} is not {log}");
+    }
+}
+
+#[test]
+fn priors_sum_to_one() {
+    for watch in [20.0, 60.0, 1800.0, 86400.0] {
+        let prior = Prior::new(watch);
+        assert!(prior.starts <= 31);
+        let first: f64 = (0..prior.starts).map(|j| prior.weight(j)).sum();
+        assert!((first - (1.0 - LATE_PRIOR)).abs() < 1e-9, "{first}");
+        let all: f64 = (0..prior.starts * 500).map(|j| prior.weight(j)).sum();
+        assert!(all < 1.0 && all > 0.999, "{all}");
+    }
+}
+
+#[test]
+fn an_impossible_limit_never_fires() {
+    let h = Hypothesis::new(0.97);
+    assert!(h.log_lr(Tally::new(1000.0, 1000.0)).abs() < 1e-12);
+}
+
+#[test]
+fn the_slew_limit_sets_the_pace() {
+    assert_eq!(run(1800, |_| (150.0, 150.0)), Some(30.0), "100 % at 10 rps");
+    assert_eq!(run(1800, |_| (75.0, 150.0)), Some(30.0), "half at 10 rps");
+    assert_eq!(run(1800, |_| (45.0, 150.0)), Some(60.0), "30 % at 10 rps");
+    assert_eq!(run(1800, |_| (2.5, 2.5)), Some(45.0), "100 % at 10 per minute needs two such ticks in a row");
+}
+
+#[test]
+fn bursts_do_not_convict() {
+    let burst = |from: f64, to: f64, rate: f64| {
+        move |t: f64| if t > from && t <= to { (150.0 * rate, 150.0) } else { (0.0, 150.0) }
+    };
+    assert_eq!(run(1800, burst(480.0, 525.0, 0.3)), None, "45 s of 30 %");
+    assert_eq!(run(1800, burst(480.0, 495.0, 0.9)), None, "15 s of 90 %");
+    assert_eq!(run(1800, burst(480.0, 540.0, 0.3)), Some(540.0), "60 s of 30 % convict");
+    let twice =
+        |t: f64| if (t > 300.0 && t <= 330.0) || (t > 630.0 && t <= 660.0) { (45.0, 150.0) } else { (0.0, 150.0) };
+    assert_eq!(run(1800, twice), None, "two bursts five minutes apart do not add up");
+    let intermittent = |t: f64| if (t / 15.0) as u32 % 4 == 1 { (75.0, 150.0) } else { (0.0, 150.0) };
+    assert!(run(1800, intermittent).is_some_and(|t| t <= 180.0), "15 s of 50 % in every minute do add up");
+}
+
+#[test]
+fn late_faults_are_found_within_and_after_the_watch() {
+    let fault_at = |begin: f64| move |t: f64| if t > begin { (15.0, 150.0) } else { (0.75, 150.0) };
+    let found = run(2400, fault_at(900.0)).unwrap();
+    assert!(found - 900.0 <= 150.0, "{found}");
+    let found = run(7200, fault_at(6300.0)).unwrap();
+    assert!(found - 6300.0 <= 240.0, "{found}");
+}
+
+#[test]
+fn memory_is_bounded_however_long_it_goes_on() {
+    let mut evidence = Evidence::new(0.05, ERROR_PACE, 1800.0);
+    for i in 0..20_000 {
+        let t = f64::from(i) * 15.0;
+        let tick = Share { pod: i as u32 / 100, new: true, tally: Tally::new(1.0, 100.0) };
+        evidence.step(t, t + 15.0, 15.0, &[tick], 1.0);
+    }
+    assert!(
+        evidence.segments.len() <= 62 && evidence.arms.len() < 60,
+        "{} {}",
+        evidence.segments.len(),
+        evidence.arms.len()
+    );
+    evidence.step(1e9, 1e9 + 15.0, 15.0, &[share(1.0, 10.0)], 1.0);
+    assert!(evidence.segments.len() <= 62);
+}
+
+#[test]
+fn missing_data_fades_and_never_raises() {
+    let mut evidence = Evidence::new(0.05, ERROR_PACE, 1800.0);
+    for i in 0..3 {
+        let t = f64::from(i) * 15.0;
+        evidence.step(t, t + 15.0, 15.0, &[share(45.0, 150.0)], 1.0);
+    }
+    let mut last = evidence.log_e();
+    assert!(last > 6.0);
+    for i in 3..40 {
+        let t = f64::from(i) * 15.0;
+        evidence.step(t, t + 15.0, 15.0, &[], 1.0);
+        assert!(evidence.log_e() <= last && !evidence.fired());
+        last = evidence.log_e();
+    }
+    assert!(last < 2.0, "{last}");
+}
+
+/// At exactly the limit, and with drifting and bursty traffic below it, at most α of the rollouts
+/// may ever be convicted. A larger α than the real one makes the check sharp with few seeds.
+#[test]
+fn false_alarms_keep_the_promise() {
+    let (alpha, seeds) = (0.01_f64, 1500_u32);
+    for (rate, wave) in [(3.0, 0.0), (40.0, 0.0), (40.0, 0.8)] {
+        let mut alarms = 0;
+        for seed in 0..seeds {
+            let mut random = Random::new(u64::from(seed) + 1);
+            let mut evidence = Evidence::new(0.05, ERROR_PACE, 1800.0);
+            let fired = (0..80).any(|i| {
+                let t = f64::from(i) * 15.0;
+                let total = random.poisson(rate * (1.0 + wave * (t / 120.0).sin()));
+                let bad = random.binomial(total, 0.05);
+                evidence.step(t, t + 15.0, 15.0, &[share(f64::from(bad), f64::from(total))], 1.0);
+                evidence.log_m >= (1.0 / alpha).ln()
+            });
+            alarms += u32::from(fired);
+        }
+        let bound = alpha + 3.0 * (alpha * (1.0 - alpha) / f64::from(seeds)).sqrt();
+        assert!(f64::from(alarms) / f64::from(seeds) <= bound, "{alarms} alarms of {seeds} at {rate} a tick");
+    }
+}
+
+proptest! {
+    #[test]
+    fn additive_and_blind_to_order_within_a_tick(mut parts in prop::collection::vec((0u32..20, 0u32..40), 1..12), cut in 0usize..12) {
+        let all: Vec<Share> = parts.iter().enumerate()
+            .map(|(i, (bad, good))| Share { pod: i as u32 % 3, new: true, tally: Tally::new(f64::from(*bad), f64::from(bad + good)) }).collect();
+        let mut one = Evidence::new(0.05, ERROR_PACE, 1800.0);
+        one.step(0.0, 15.0, 15.0, &all, 1.0);
+        parts.rotate_left(cut % all.len());
+        let turned: Vec<Share> = parts.iter()
+            .map(|(bad, good)| Share { pod: 1, new: true, tally: Tally::new(f64::from(*bad), f64::from(bad + good)) }).collect();
+        let mut two = Evidence::new(0.05, ERROR_PACE, 1800.0);
+        two.step(0.0, 15.0, 15.0, &turned, 1.0);
+        prop_assert!((one.log_m - two.log_m).abs() < 1e-9 && (one.log_e - two.log_e).abs() < 1e-9);
+    }
+
+    #[test]
+    fn monotone_in_bad_requests(bad in 0u32..300, more in 1u32..50, theta in 0.001f64..0.9) {
+        let total = f64::from(bad + more) + 40.0;
+        let h = Hypothesis::new(theta);
+        prop_assert!(h.log_lr(Tally::new(f64::from(bad), total)) <= h.log_lr(Tally::new(f64::from(bad + more), total)) + 1e-9);
+    }
+
+    #[test]
+    fn evidence_stays_below_its_martingale(ticks in prop::collection::vec((0u32..30, 0u32..200, 0u8..4), 1..60)) {
+        let mut evidence = Evidence::new(0.05, ERROR_PACE, 1800.0);
+        let mut t = 0.0;
+        for (bad, good, gap) in ticks {
+            let from = t;
+            t += 15.0 * f64::from(gap + 1);
+            evidence.step(from, t, 15.0, &[share(f64::from(bad), f64::from(bad + good))], 1.0);
+            prop_assert!(evidence.log_e().is_finite() && evidence.log_e() <= evidence.log_m + 1e-12);
+        }
+    }
+}

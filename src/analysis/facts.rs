@@ -1,0 +1,156 @@
+//! Hard facts from Kubernetes: no statistics, seconds (decision.md 2.2). Pure.
+
+use super::{
+    explain,
+    roster::{Pod, Roster},
+    tuning::*,
+};
+use crate::domain::{FailReason, HoldReason, Revision, Seconds};
+use std::collections::BTreeSet;
+
+/// Why a container cannot even start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Stuck {
+    Image,
+    Config,
+}
+
+impl Stuck {
+    pub(super) fn of(waiting: Option<&str>) -> Option<Self> {
+        match waiting? {
+            "ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull" | "ImageInspectError" => {
+                Some(Stuck::Image)
+            }
+            "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" => Some(Stuck::Config),
+            _ => None,
+        }
+    }
+}
+
+/// A fault that needs no counting.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Fact {
+    pub(super) reason: FailReason,
+    /// Why it is not this rollout's doing, if it is not.
+    pub(super) hold: Option<HoldReason>,
+    pub(super) explanation: String,
+    pub(super) since: Option<Seconds>,
+}
+
+/// What was seen on pods that are not of this rollout, and what was concluded from it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Facts {
+    /// When each fault was last seen on an old pod.
+    old: Vec<(FailReason, Seconds)>,
+    old_ever_ready: bool,
+    old_ever_looped: bool,
+    deadline: Option<Seconds>,
+    /// A veto stays as long as the fault: an old pod's fault ages, its meaning does not.
+    vetoed: Vec<(FailReason, HoldReason)>,
+}
+
+impl Facts {
+    /// Kubernetes gave up waiting for progress.
+    pub(super) fn deadline_exceeded(&mut self, t: Seconds) {
+        self.deadline.get_or_insert(t);
+    }
+
+    /// Takes note of an old pod's state.
+    pub(super) fn old_pod(&mut self, t: Seconds, pod: &Pod) {
+        self.old_ever_ready |= pod.first_ready.is_some();
+        // One sign less than a conviction needs: this only ever prevents one.
+        let crashes =
+            pod.failed_exit() && (pod.restarts_within(BEFORE, t) + 1 >= CRASHES || pod.waits_for("CrashLoopBackOff"));
+        self.old_ever_looped |= crashes;
+        let stuck = Stuck::of(pod.state.waiting.as_deref());
+        for (seen, reason) in [
+            (crashes, FailReason::CrashLoop),
+            (stuck == Some(Stuck::Image), FailReason::ImagePull),
+            (stuck == Some(Stuck::Config), FailReason::ConfigError),
+        ] {
+            if seen {
+                self.old.retain(|(r, _)| *r != reason);
+                self.old.push((reason, t));
+            }
+        }
+    }
+
+    /// The strongest fact now, and what speaks against blaming this rollout for it.
+    pub(super) fn judge(&mut self, t: Seconds, roster: &Roster, to: &Revision) -> Option<Fact> {
+        let new: Vec<&Pod> = roster.of(to).collect();
+        let needed = ((new.len() as f64 * FACT_SHARE).ceil() as usize).max(1);
+        let stuck = |pod: &Pod, kind| {
+            pod.stuck.filter(|(k, since, _)| *k == kind && t - since >= STUCK).map(|(_, since, _)| since)
+        };
+        let kinds: [(FailReason, Vec<(&Pod, Seconds)>); 3] = [
+            (FailReason::CrashLoop, new.iter().filter_map(|p| Some((*p, p.looping?))).collect()),
+            (FailReason::ImagePull, new.iter().filter_map(|p| Some((*p, stuck(p, Stuck::Image)?))).collect()),
+            (FailReason::ConfigError, new.iter().filter_map(|p| Some((*p, stuck(p, Stuck::Config)?))).collect()),
+        ];
+        let mut found = kinds.into_iter().find(|(_, affected)| affected.len() >= needed);
+        if found.is_none() && self.deadline.is_some() {
+            if !new.is_empty() && new.iter().all(|pod| pod.state.ready) {
+                self.deadline = None;
+            } else {
+                let waiting = new.iter().filter(|pod| !pod.state.ready).map(|pod| (*pod, pod.seen)).collect();
+                found = Some((FailReason::ProgressDeadline, waiting));
+            }
+        }
+        let Some((reason, affected)) = found else {
+            self.vetoed.clear();
+            return None;
+        };
+        self.vetoed.retain(|(r, _)| *r == reason);
+        let hold = self.veto(t, roster, to, reason, &new, &affected);
+        let since = affected.iter().map(|(_, since)| *since).min_by(f64::total_cmp).or(self.deadline);
+        let mut explanation = explain::fact(reason, &affected, new.len());
+        if let Some(hold) = hold {
+            explanation.push_str(explain::fact_hold(hold));
+        }
+        Some(Fact { reason, hold, explanation, since })
+    }
+
+    fn veto(
+        &mut self,
+        t: Seconds,
+        roster: &Roster,
+        to: &Revision,
+        reason: FailReason,
+        new: &[&Pod],
+        affected: &[(&Pod, Seconds)],
+    ) -> Option<HoldReason> {
+        if let Some((_, hold)) = self.vetoed.iter().find(|(r, _)| *r == reason) {
+            return Some(*hold);
+        }
+        let recent = |wanted| self.old.iter().any(|(r, at)| *r == wanted && t - at <= BEFORE);
+        let mut old = roster.not_of(to).peekable();
+        let hold = if self.old_ever_looped && !self.old_ever_ready {
+            Some(HoldReason::NoBaseline)
+        } else if recent(reason)
+            || (reason == FailReason::ProgressDeadline
+                && (recent(FailReason::CrashLoop)
+                    || recent(FailReason::ImagePull)
+                    || recent(FailReason::ConfigError)
+                    || (old.peek().is_some() && old.all(|pod| !pod.state.ready))))
+        {
+            Some(HoldReason::Shared)
+        } else {
+            one_node(new, affected).then_some(HoldReason::Node)
+        };
+        self.vetoed.extend(hold.map(|hold| (reason, hold)));
+        hold
+    }
+
+    /// Whether the old revision was seen crash looping and never Ready: no place to go back to.
+    pub(super) fn no_baseline(&self) -> bool {
+        self.old_ever_looped && !self.old_ever_ready
+    }
+}
+
+/// Whether all affected pods (several) share a node while new pods elsewhere are Ready.
+fn one_node(new: &[&Pod], affected: &[(&Pod, Seconds)]) -> bool {
+    let nodes: BTreeSet<&str> = affected.iter().filter_map(|(pod, _)| pod.state.node.as_deref()).collect();
+    let elsewhere: Vec<&&Pod> =
+        new.iter().filter(|pod| pod.state.node.as_deref().is_some_and(|node| !nodes.contains(node))).collect();
+    affected.len() >= 2 && nodes.len() == 1 && !elsewhere.is_empty() && elsewhere.iter().all(|pod| pod.state.ready)
+}

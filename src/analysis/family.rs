@@ -1,0 +1,160 @@
+//! The two signal families: errors and latency, each the same test on other counts. Pure.
+
+use super::{
+    baseline::{Baseline, Cut, CutState, ErrorBaseline},
+    counter::Tally,
+    evidence::{Evidence, Share},
+    roster::Pod,
+    tuning::*,
+};
+use crate::domain::{Revision, Rules, Seconds};
+
+/// One tick as the tests see it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Tick {
+    pub(super) from: Seconds,
+    pub(super) t: Seconds,
+    /// Seconds by which evidence may rise.
+    pub(super) rise: Seconds,
+}
+
+/// Errors against the limit, and, when the limit was broken before, against the user's own as well.
+#[derive(Debug, Clone)]
+pub(super) struct Errors {
+    pub(super) baseline: ErrorBaseline,
+    pub(super) evidence: Evidence,
+    /// Against the user's number, when another one applies: tells "was so before" from "is fine".
+    pub(super) plain: Option<Evidence>,
+}
+
+impl Errors {
+    fn new(baseline: ErrorBaseline, rules: &Rules) -> Self {
+        let test = |theta| Evidence::new(theta, ERROR_PACE, rules.watch.as_secs_f64());
+        Self {
+            baseline,
+            evidence: test(baseline.theta),
+            plain: (baseline.theta > rules.errors.max).then(|| test(rules.errors.max)),
+        }
+    }
+
+    /// Takes the pods' pending counts; starts with the first of a new pod.
+    pub(super) fn step(
+        errors: &mut Option<Self>,
+        tick: Tick,
+        pods: &[&Pod],
+        to: &Revision,
+        before: &Baseline,
+        rules: &Rules,
+    ) {
+        let shares: Vec<Share> = pods
+            .iter()
+            .filter(|pod| pod.pending.total > 0.0)
+            .map(|pod| Share { pod: pod.serial, new: pod.state.revision == *to, tally: pod.pending })
+            .collect();
+        match errors {
+            None if shares.iter().any(|share| share.new) => {}
+            None => return,
+            // History that came late may say that the limit was broken before: then start again.
+            Some(known) if known.baseline.before.total < SOME_TRAFFIC => {
+                let baseline = before.errors(rules.errors.max);
+                if baseline.theta > known.baseline.theta {
+                    *errors = None;
+                } else {
+                    known.baseline = baseline;
+                }
+            }
+            Some(_) => {}
+        }
+        let family = errors.get_or_insert_with(|| Self::new(before.errors(rules.errors.max), rules));
+        let dispersion = family.baseline.dispersion;
+        family.evidence.step(tick.from, tick.t, tick.rise, &shares, dispersion);
+        if let Some(plain) = &mut family.plain {
+            plain.step(tick.from, tick.t, tick.rise, &shares, dispersion);
+        }
+    }
+}
+
+/// Latency against its cut: by what is certain, and by what is interpolated, which takes twice as long.
+#[derive(Debug, Clone)]
+pub(super) struct Slowness {
+    pub(super) cut: Cut,
+    certain: Evidence,
+    likely: Evidence,
+}
+
+impl Slowness {
+    fn new(cut: Cut, rules: &Rules) -> Self {
+        let watch = rules.watch.as_secs_f64();
+        let [fast, slow] = LATENCY_PACE;
+        Self {
+            cut,
+            certain: Evidence::new(cut.theta, LATENCY_PACE, watch),
+            likely: Evidence::new(cut.theta, [2.0 * fast, 2.0 * slow], watch),
+        }
+    }
+
+    /// The test that speaks: the certain one as soon as it convicts.
+    pub(super) fn evidence(&self) -> &Evidence {
+        if self.certain.fired() { &self.certain } else { &self.likely }
+    }
+}
+
+/// How far the latency of a rollout can be judged.
+#[derive(Debug, Clone, Default)]
+pub(super) enum Latency {
+    /// No histogram of a new pod was seen.
+    #[default]
+    Unmeasured,
+    /// Measured, but there is too little from before to compare with.
+    NoBaseline,
+    /// The limit lies above this bound, in the last bucket.
+    Saturated(f64),
+    Tested(Box<Slowness>),
+}
+
+impl Latency {
+    /// Takes the pods' pending histograms.
+    pub(super) fn step(&mut self, tick: Tick, pods: &[&Pod], to: &Revision, before: &Baseline, rules: &Rules) {
+        let measured = pods.iter().any(|pod| pod.state.revision == *to && pod.pending_latency.is_some());
+        if !matches!(self, Latency::Tested(_)) {
+            if !measured {
+                return;
+            }
+            *self = match before.cut(rules.latency) {
+                CutState::Missing => Latency::NoBaseline,
+                CutState::Saturated(bound) => Latency::Saturated(bound),
+                CutState::Known(cut) => Latency::Tested(Box::new(Slowness::new(cut, rules))),
+            };
+        }
+        let Latency::Tested(slow) = self else { return };
+        let (mut certain, mut likely) = (Vec::new(), Vec::new());
+        let mut out_of_range = false;
+        for pod in pods {
+            let Some(histogram) = &pod.pending_latency else { continue };
+            let new = pod.state.revision == *to;
+            let Some(above) = histogram.above(slow.cut.seconds) else {
+                out_of_range |= new;
+                continue;
+            };
+            let share = |bad| Share { pod: pod.serial, new, tally: Tally::new(bad, histogram.total()) };
+            if histogram.total() > 0.0 {
+                certain.push(share(above.certain));
+                likely.push(share(above.interpolated));
+            }
+        }
+        if out_of_range && likely.iter().all(|share| !share.new) {
+            // The new version has other buckets, and none reaches up to the limit.
+            *self = Latency::Saturated(slow.cut.seconds);
+            return;
+        }
+        slow.certain.step(tick.from, tick.t, tick.rise, &certain, 1.0);
+        slow.likely.step(tick.from, tick.t, tick.rise, &likely, 1.0);
+    }
+
+    pub(super) fn tested(&self) -> Option<&Slowness> {
+        match self {
+            Latency::Tested(slow) => Some(slow),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! Classic cumulative histograms: differences, quantiles, and the count above a fixed cut. Pure.
+
+use super::counter::{Beat, Pulse, Reading, is_count};
+use crate::domain::Seconds;
+use std::{collections::BTreeMap, sync::Arc};
+
+/// Bucket bounds (seconds, ascending) and the count at or below each.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Histogram {
+    bounds: Arc<[f64]>,
+    counts: Vec<f64>,
+}
+
+/// A quantile of a histogram.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Quantile {
+    /// Seconds, interpolated inside its bucket.
+    At(f64),
+    /// In the last bucket: above that many seconds, nobody knows how far.
+    Saturated(f64),
+    /// No requests.
+    Empty,
+}
+
+/// How many requests were slower than a cut.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Above {
+    /// Interpolated inside the bucket of the cut.
+    pub(super) interpolated: f64,
+    /// Certainly above: beyond the upper bound of that bucket.
+    pub(super) certain: f64,
+}
+
+impl Histogram {
+    /// Reads the text form; `None` when a bound or a count is none, or no bucket is there.
+    pub(super) fn parse(buckets: &BTreeMap<String, f64>) -> Option<Self> {
+        let mut pairs = Vec::with_capacity(buckets.len());
+        for (bound, &count) in buckets {
+            let bound = match bound.as_str() {
+                "+Inf" | "inf" | "+inf" | "Inf" => f64::INFINITY,
+                text => text.parse::<f64>().ok()?,
+            };
+            if bound.is_nan() || bound < 0.0 || !is_count(count) {
+                return None;
+            }
+            pairs.push((bound, count));
+        }
+        pairs.sort_by(|a, b| a.0.total_cmp(&b.0));
+        if pairs.is_empty() {
+            return None;
+        }
+        // Buckets are read one after another while requests go on; cumulative means not falling.
+        let mut most = 0.0_f64;
+        let counts = pairs
+            .iter()
+            .map(|&(_, count)| {
+                most = most.max(count);
+                most
+            })
+            .collect();
+        Some(Self { bounds: pairs.iter().map(|p| p.0).collect(), counts })
+    }
+
+    pub(super) fn total(&self) -> f64 {
+        self.counts.last().copied().unwrap_or(0.0)
+    }
+
+    fn same_layout(&self, other: &Self) -> bool {
+        self.bounds.len() == other.bounds.len()
+            && self.bounds.iter().zip(other.bounds.iter()).all(|(a, b)| a.to_bits() == b.to_bits())
+    }
+
+    /// What was added since `earlier`; all of it after a reset; `None` when the buckets changed.
+    fn since(&self, earlier: &Self) -> Option<Self> {
+        if !self.same_layout(earlier) {
+            return None;
+        }
+        if self.total() < earlier.total() {
+            return Some(self.clone());
+        }
+        let mut most = 0.0_f64;
+        let counts = self
+            .counts
+            .iter()
+            .zip(&earlier.counts)
+            .map(|(now, then)| {
+                most = most.max(now - then);
+                most
+            })
+            .collect();
+        Some(Self { bounds: Arc::clone(&earlier.bounds), counts })
+    }
+
+    /// Adds another one; `false` when its buckets differ and nothing was added.
+    pub(super) fn add(&mut self, other: &Self) -> bool {
+        if !self.same_layout(other) {
+            return false;
+        }
+        for (mine, more) in self.counts.iter_mut().zip(&other.counts) {
+            *mine += more;
+        }
+        true
+    }
+
+    /// The quantile `q`, linear inside its bucket like `histogram_quantile`, but honest about the last one.
+    pub(super) fn quantile(&self, q: f64) -> Quantile {
+        let rank = q * self.total();
+        if self.total() <= 0.0 || !rank.is_finite() {
+            return Quantile::Empty;
+        }
+        let i = self.counts.iter().position(|&count| count >= rank).unwrap_or(self.counts.len() - 1);
+        let (low, below) = self.lower(i);
+        let high = self.bounds.get(i).copied().unwrap_or(f64::INFINITY);
+        if !high.is_finite() {
+            return Quantile::Saturated(low);
+        }
+        let inside = self.counts[i] - below;
+        let share = if inside > 0.0 { (rank - below) / inside } else { 1.0 };
+        Quantile::At(low + (high - low) * share)
+    }
+
+    /// Requests slower than `cut` seconds; `None` when the cut lies in the last bucket.
+    pub(super) fn above(&self, cut: f64) -> Option<Above> {
+        let i = self.bounds.iter().position(|&bound| bound >= cut)?;
+        let high = self.bounds[i];
+        if !high.is_finite() {
+            return None;
+        }
+        let (low, below) = self.lower(i);
+        let upto = self.counts[i];
+        let share = if high > low { ((cut - low) / (high - low)).clamp(0.0, 1.0) } else { 1.0 };
+        let total = self.total();
+        Some(Above {
+            interpolated: (total - (below + (upto - below) * share)).max(0.0),
+            certain: (total - upto).max(0.0),
+        })
+    }
+
+    /// Lower bound of bucket `i` and the count below it.
+    fn lower(&self, i: usize) -> (f64, f64) {
+        match i.checked_sub(1) {
+            Some(before) => (self.bounds[before], self.counts[before]),
+            None => (0.0, 0.0),
+        }
+    }
+}
+
+/// The latency histogram of one pod.
+#[derive(Debug, Clone, Default)]
+pub(super) struct HistogramCounter {
+    pulse: Pulse,
+    last: Option<Histogram>,
+}
+
+impl HistogramCounter {
+    /// `None` for buckets that cannot be read: nothing is remembered of them.
+    pub(super) fn read(
+        &mut self,
+        t: Seconds,
+        buckets: &BTreeMap<String, f64>,
+        interval: Seconds,
+    ) -> Option<Reading<Histogram>> {
+        let now = Histogram::parse(buckets)?;
+        let beat = self.pulse.beat(t, interval);
+        if beat == Beat::Late {
+            return Some(Reading::Nothing);
+        }
+        let reading = match (beat, &self.last) {
+            (Beat::Regular(from), Some(before)) => match now.since(before) {
+                Some(added) => Reading::Since(from, added),
+                None => Reading::Nothing,
+            },
+            (Beat::First, _) => Reading::Lifetime(now.clone()),
+            _ => Reading::Nothing,
+        };
+        self.last = Some(now);
+        Some(reading)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn histogram(buckets: &[(&str, f64)]) -> Histogram {
+        Histogram::parse(&buckets.iter().map(|(b, c)| ((*b).to_owned(), *c)).collect()).unwrap()
+    }
+
+    #[test]
+    fn interpolates_and_says_what_is_certain() {
+        let h = histogram(&[("0.1", 90.0), ("0.2", 98.0), ("0.4", 100.0), ("+Inf", 100.0)]);
+        assert_eq!(h.quantile(0.95), Quantile::At(0.1 + 0.1 * 5.0 / 8.0));
+        let above = h.above(0.15).unwrap();
+        assert!((above.interpolated - 6.0).abs() < 1e-9);
+        assert!((above.certain - 2.0).abs() < 1e-9);
+        let exact = h.above(0.2).unwrap();
+        assert!((exact.interpolated - exact.certain).abs() < 1e-9, "a cut on a bound needs no guess");
+    }
+
+    #[test]
+    fn numeric_order_not_text_order() {
+        let h = histogram(&[("10", 3.0), ("2.5", 1.0), ("5", 2.0), ("+Inf", 3.0)]);
+        assert!((h.above(5.0).unwrap().certain - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn the_last_bucket_saturates() {
+        let h = histogram(&[("0.1", 50.0), ("+Inf", 100.0)]);
+        assert_eq!(h.quantile(0.95), Quantile::Saturated(0.1));
+        assert_eq!(h.above(0.2), None);
+        assert_eq!(histogram(&[("0.1", 0.0), ("+Inf", 0.0)]).quantile(0.5), Quantile::Empty);
+    }
+
+    #[test]
+    fn unusable_buckets_are_refused() {
+        for (bound, count) in [("x", 1.0), ("0.1", f64::NAN), ("0.1", -1.0), ("NaN", 1.0)] {
+            assert!(Histogram::parse(&BTreeMap::from([(bound.to_owned(), count)])).is_none(), "{bound} {count}");
+        }
+        assert!(Histogram::parse(&BTreeMap::new()).is_none());
+    }
+
+    #[test]
+    fn differences_resets_and_changed_layouts() {
+        let mut counter = HistogramCounter::default();
+        let map = |pairs: &[(&str, f64)]| pairs.iter().map(|(b, c)| ((*b).to_owned(), *c)).collect::<BTreeMap<_, _>>();
+        let a = map(&[("0.1", 10.0), ("+Inf", 20.0)]);
+        let b = map(&[("0.1", 15.0), ("+Inf", 30.0)]);
+        let reset = map(&[("0.1", 1.0), ("+Inf", 3.0)]);
+        assert!(matches!(counter.read(0.0, &a, 15.0), Some(Reading::Lifetime(_))));
+        let Some(Reading::Since(_, added)) = counter.read(15.0, &b, 15.0) else { panic!() };
+        assert!((added.total() - 10.0).abs() < 1e-9);
+        let Some(Reading::Since(_, added)) = counter.read(30.0, &reset, 15.0) else { panic!() };
+        assert!((added.total() - 3.0).abs() < 1e-9);
+        let other = map(&[("0.2", 1.0), ("+Inf", 9.0)]);
+        assert_eq!(counter.read(45.0, &other, 15.0), Some(Reading::Nothing));
+    }
+}

@@ -1,0 +1,567 @@
+//! End-to-end stories: the scenarios of decision.md 4.2 that one workload can tell.
+
+use super::{Docket, random::Random};
+use crate::domain::*;
+use std::{collections::BTreeMap, sync::Arc};
+
+const T0: f64 = 10_000.0;
+const BOUNDS: [f64; 12] = [0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.6, 1.0, 2.5];
+
+/// One pod of the story: its counters go on as a process's do.
+struct Pod {
+    name: String,
+    revision: &'static str,
+    node: String,
+    created: f64,
+    ready: Option<f64>,
+    gone: Option<f64>,
+    requests: f64,
+    errors: f64,
+    buckets: Vec<f64>,
+}
+
+/// What a pod does in one tick: requests per second, share of errors, factor on latency.
+#[derive(Clone, Copy)]
+struct Does {
+    rps: f64,
+    errors: f64,
+    slow: f64,
+}
+
+const FINE: Does = Does { rps: 2.5, errors: 0.003, slow: 1.0 };
+
+struct Story {
+    docket: Docket,
+    random: Random,
+    pods: Vec<Pod>,
+    t: f64,
+    tick: f64,
+    silent: bool,
+    latency: bool,
+}
+
+fn workload() -> WorkloadId {
+    WorkloadId::new("shop", Kind::Deployment, "checkout")
+}
+
+fn rules() -> Arc<Rules> {
+    Arc::new(Rules::default())
+}
+
+impl Story {
+    /// Four old pods and half an hour of history, then a rollout at `T0`.
+    fn new(seed: u64, before: Does) -> Self {
+        Self::with(seed, before, 4)
+    }
+
+    fn with(seed: u64, before: Does, old: usize) -> Self {
+        let mut story = Self {
+            docket: Docket::new(),
+            random: Random::new(seed),
+            pods: Vec::new(),
+            t: T0 - 1800.0,
+            tick: 15.0,
+            silent: false,
+            latency: true,
+        };
+        story.docket.open(T0, workload(), "a".into(), "b".into(), rules());
+        for i in 0..old {
+            story.add(&format!("a-{i}"), "a", &format!("n{i}"), T0 - 90_000.0, Some(T0 - 89_000.0));
+        }
+        while story.t < T0 {
+            story.step(&|_, _| before);
+        }
+        story
+    }
+
+    fn add(&mut self, name: &str, revision: &'static str, node: &str, created: f64, ready: Option<f64>) {
+        self.pods.push(Pod {
+            name: name.to_owned(),
+            revision,
+            node: node.to_owned(),
+            created,
+            ready,
+            gone: None,
+            requests: 0.0,
+            errors: 0.0,
+            buckets: vec![0.0; BOUNDS.len()],
+        });
+    }
+
+    /// A rolling update: a new pod every `every` seconds, Ready after 10 s, and an old one leaves.
+    fn roll(&mut self, new: usize, every: f64) {
+        let old: Vec<usize> = (0..self.pods.len()).filter(|i| self.pods[*i].revision == "a").collect();
+        for i in 0..new {
+            let created = T0 + 1.0 + every * i as f64;
+            self.add(&format!("b-{i}"), "b", &format!("n{i}"), created, Some(created + 10.0));
+            if let Some(leaving) = old.get(i) {
+                self.pods[*leaving].gone = Some(created + 11.0);
+            }
+        }
+    }
+
+    fn state(&self, pod: &Pod) -> PodState {
+        PodState {
+            pod: PodId::new("shop", &pod.name),
+            workload: workload(),
+            revision: pod.revision.into(),
+            node: Some(pod.node.clone()),
+            ready: pod.ready.is_some_and(|at| at <= self.t) && pod.gone.is_none_or(|at| at > self.t),
+            restarts: 0,
+            waiting: None,
+            exit_code: None,
+            oom_killed: false,
+            deleted: pod.gone.is_some_and(|at| at <= self.t),
+            created: Some(pod.created),
+            ready_since: pod.ready.filter(|at| *at <= self.t),
+        }
+    }
+
+    fn say(&mut self, what: Observation) {
+        self.docket.observe(&Observed { t: self.t, what });
+    }
+
+    /// One tick: traffic, then a scrape. Does not judge.
+    fn step(&mut self, does: &dyn Fn(&str, f64) -> Does) {
+        self.t += self.tick;
+        for i in 0..self.pods.len() {
+            let pod = &self.pods[i];
+            if pod.created > self.t || pod.gone.is_some_and(|gone| gone <= self.t - self.tick) {
+                continue;
+            }
+            let state = self.state(pod);
+            let seconds = (self.t - pod.ready.unwrap_or(f64::MAX)).clamp(0.0, self.tick);
+            let it = does(&pod.name, self.t);
+            let requests = self.random.poisson(it.rps * seconds);
+            let errors = self.random.binomial(requests, it.errors);
+            let mut buckets = vec![0.0; BOUNDS.len()];
+            for _ in 0..requests {
+                let latency = 0.1 * it.slow * (0.5 * self.random.normal()).exp();
+                if let Some(bucket) = BOUNDS.iter().position(|bound| latency <= *bound) {
+                    buckets[bucket] += 1.0;
+                }
+            }
+            let pod = &mut self.pods[i];
+            pod.requests += f64::from(requests);
+            pod.errors += f64::from(errors);
+            for (sum, more) in pod.buckets.iter_mut().zip(buckets) {
+                *sum += more;
+            }
+            self.say(Observation::Pod(state));
+            if !self.silent {
+                self.scrape(i);
+            }
+        }
+    }
+
+    fn counts(&self, i: usize) -> Counts {
+        let pod = &self.pods[i];
+        let mut sum = 0.0;
+        let mut latency: BTreeMap<String, f64> = BOUNDS
+            .iter()
+            .zip(&pod.buckets)
+            .map(|(bound, count)| {
+                sum += count;
+                (bound.to_string(), sum)
+            })
+            .collect();
+        latency.insert("+Inf".to_owned(), pod.requests);
+        Counts { requests: Some(pod.requests), errors: Some(pod.errors), latency: self.latency.then_some(latency) }
+    }
+
+    fn scrape(&mut self, i: usize) {
+        let counts = self.counts(i);
+        let pod = PodId::new("shop", &self.pods[i].name);
+        self.say(Observation::Counters { pod, counts });
+    }
+
+    fn judge(&mut self) -> Judgement {
+        let mut all = self.docket.judge(self.t);
+        assert_eq!(all.len(), 1);
+        let one = all.remove(0);
+        assert!(one.log_e.is_finite());
+        assert!(one.explanation.ends_with('.') && !one.explanation.contains("NaN"), "{}", one.explanation);
+        one
+    }
+
+    /// Runs until `seconds` after the rollout; every judgement is shown to `see`.
+    fn until(&mut self, seconds: f64, does: &dyn Fn(&str, f64) -> Does, see: &mut dyn FnMut(&Judgement)) -> Judgement {
+        loop {
+            self.step(does);
+            let judgement = self.judge();
+            see(&judgement);
+            if self.t >= T0 + seconds {
+                return judgement;
+            }
+        }
+    }
+
+    /// Seconds from `T0` to the first `fail`, and that judgement.
+    fn fails(&mut self, within: f64, does: &dyn Fn(&str, f64) -> Does) -> Option<(f64, Judgement)> {
+        let mut first = None;
+        self.until(within, does, &mut |j| {
+            if matches!(j.verdict, Verdict::Fail(_)) && first.is_none() {
+                first = Some((j.t - T0, j.clone()));
+            }
+        });
+        first
+    }
+
+    #[track_caller]
+    fn never_fails(&mut self, seconds: f64, does: &dyn Fn(&str, f64) -> Does) -> Judgement {
+        self.until(seconds, does, &mut |j| {
+            assert!(!matches!(j.verdict, Verdict::Fail(_)), "{} {}", j.t - T0, j.explanation)
+        })
+    }
+}
+
+fn new_pods(bad: Does) -> impl Fn(&str, f64) -> Does {
+    move |pod, _| if pod.starts_with('b') { bad } else { FINE }
+}
+
+fn finding<'a>(judgement: &'a Judgement, signal: &str) -> &'a Finding {
+    judgement.findings.iter().find(|f| f.signal == signal).unwrap()
+}
+
+#[test]
+fn s01_clean_deploy_passes() {
+    let mut story = Story::new(1, FINE);
+    story.roll(4, 30.0);
+    let end = story.never_fails(2000.0, &|_, _| FINE);
+    assert_eq!(end.verdict, Verdict::Pass, "{}", end.explanation);
+    assert_eq!(end.baseline_good, Some(true));
+    assert!(end.log_e < 0.0 && end.harm_since.is_none());
+    assert_eq!(finding(&end, "errors").says, "clean");
+    assert_eq!(finding(&end, "latency").says, "clean");
+}
+
+#[test]
+fn s02_noisy_but_legal_never_fails() {
+    for (seed, errors) in [(2, 0.03), (3, 0.045)] {
+        let noisy = Does { errors, ..FINE };
+        let mut story = Story::new(seed, noisy);
+        story.roll(4, 30.0);
+        story.never_fails(1900.0, &|_, _| noisy);
+    }
+}
+
+#[test]
+fn s03_eight_percent_is_found_and_explained() {
+    let mut story = Story::new(4, FINE);
+    story.roll(4, 30.0);
+    let (after, judgement) = story.fails(600.0, &new_pods(Does { errors: 0.08, ..FINE })).unwrap();
+    assert!(after <= 420.0, "{after}");
+    assert_eq!(judgement.verdict, Verdict::Fail(FailReason::Errors));
+    let text = &judgement.explanation;
+    assert!(text.contains("requests on new pods failed (limit 5 %, before 0.3"), "{text}");
+    assert!(text.ends_with("chance of a false alarm below 1 in 10000."), "{text}");
+    assert!(judgement.harm_since.is_some_and(|at| at >= T0 && at <= T0 + after));
+    let counts = finding(&judgement, "errors").counts.unwrap();
+    assert!(counts.new_bad / counts.new_total > 0.05 && counts.before_total > 10_000.0);
+}
+
+#[test]
+fn s04_exactly_the_limit_never_fails() {
+    for (seed, errors) in [(5, 0.05), (6, 0.049)] {
+        let mut story = Story::new(seed, FINE);
+        story.latency = false;
+        story.roll(4, 30.0);
+        story.never_fails(1800.0, &new_pods(Does { errors, ..FINE }));
+    }
+}
+
+#[test]
+fn s06_everything_fails_within_45_seconds() {
+    let mut story = Story::new(7, FINE);
+    story.roll(4, 60.0);
+    let (after, judgement) = story.fails(300.0, &new_pods(Does { errors: 1.0, ..FINE })).unwrap();
+    // The first new pod is Ready 11 s after the rollout began.
+    assert!(after - 11.0 <= 45.0, "{after}");
+    assert!(judgement.explanation.starts_with("100 % of "), "{}", judgement.explanation);
+    assert!(judgement.explanation.contains("old pods now 0"), "{}", judgement.explanation);
+}
+
+#[test]
+fn s07_one_bad_canary_is_found_before_it_spreads() {
+    let mut story = Story::with(8, FINE, 5);
+    story.add("b-0", "b", "n9", T0 + 1.0, Some(T0 + 10.0));
+    let (after, _) = story.fails(300.0, &new_pods(Does { errors: 0.5, ..FINE })).unwrap();
+    assert!(after <= 120.0, "{after}");
+}
+
+#[test]
+fn s08_s09_latency_above_the_limit_only() {
+    for (slow, within) in [(3.0, 240.0), (1.8, 420.0)] {
+        let mut story = Story::new(9, FINE);
+        story.roll(4, 15.0);
+        let (after, judgement) = story.fails(600.0, &new_pods(Does { slow, ..FINE })).unwrap();
+        assert!(after <= within, "x{slow} after {after}");
+        assert_eq!(judgement.verdict, Verdict::Fail(FailReason::Latency));
+        assert!(judgement.explanation.contains("+50 % allowed"), "{}", judgement.explanation);
+    }
+    let mut story = Story::new(10, FINE);
+    story.roll(4, 15.0);
+    story.never_fails(1800.0, &new_pods(Does { slow: 1.45, ..FINE }));
+}
+
+#[test]
+fn s10_below_the_floor_nothing_is_slow() {
+    let tiny = |slow| Does { slow, ..FINE };
+    let mut story = Story::new(11, tiny(0.05));
+    story.roll(4, 15.0);
+    story.never_fails(1200.0, &|pod, _| tiny(if pod.starts_with('b') { 0.1 } else { 0.05 }));
+}
+
+#[test]
+fn s11_a_saturated_histogram_is_not_passed() {
+    let slow = Does { slow: 20.0, ..FINE };
+    let mut story = Story::new(12, slow);
+    story.roll(4, 15.0);
+    let end = story.never_fails(2000.0, &|_, _| slow);
+    assert_eq!(end.verdict, Verdict::Unknown(UnknownReason::Saturated), "{}", end.explanation);
+    let mut story = Story::new(12, slow);
+    story.roll(4, 60.0);
+    let bad = |pod: &str, _| Does { errors: if pod.starts_with('b') { 0.5 } else { 0.0 }, ..slow };
+    assert!(story.fails(300.0, &bad).is_some(), "errors are judged all the same");
+}
+
+#[test]
+fn s13_s14_s15_bursts_pass_by() {
+    let burst = |from: f64, to: f64, bad: Does| {
+        move |pod: &str, t: f64| if pod.starts_with('b') && t > T0 + from && t <= T0 + to { bad } else { FINE }
+    };
+    for (name, does) in [
+        ("cold start is slow", burst(0.0, 60.0, Does { slow: 6.0, ..FINE })),
+        ("cold start fails", burst(0.0, 45.0, Does { errors: 0.3, ..FINE })),
+        ("burst after 8 minutes", burst(480.0, 525.0, Does { errors: 0.3, ..FINE })),
+    ] {
+        let mut story = Story::new(13, FINE);
+        story.roll(4, 0.0);
+        let end = story.never_fails(2000.0, &does);
+        assert_eq!(end.verdict, Verdict::Pass, "{name}: {}", end.explanation);
+    }
+}
+
+#[test]
+fn s21_no_traffic_is_no_evidence() {
+    let mut story = Story::new(14, FINE);
+    story.roll(4, 15.0);
+    let quiet = Does { rps: 0.0, ..FINE };
+    let end = story.never_fails(2000.0, &|_, _| quiet);
+    assert_eq!(end.verdict, Verdict::Unknown(UnknownReason::TooFew), "{}", end.explanation);
+    let end = story.until(11_000.0, &|_, _| quiet, &mut |_| ());
+    assert_eq!(end.verdict, Verdict::Pass, "three hours all Ready: {}", end.explanation);
+}
+
+#[test]
+fn s29_one_bad_pod_of_five_is_not_the_revision() {
+    let mut story = Story::with(15, FINE, 5);
+    story.roll(5, 0.0);
+    let bad = |pod: &str, t: f64| if pod == "b-3" && t > T0 + 120.0 { Does { errors: 0.9, ..FINE } } else { FINE };
+    let mut held = None;
+    story.until(900.0, &bad, &mut |j| {
+        assert!(!matches!(j.verdict, Verdict::Fail(_)), "{}", j.explanation);
+        if j.verdict == Verdict::Hold(HoldReason::OnePod) {
+            held = Some(j.explanation.clone());
+        }
+    });
+    assert!(held.unwrap().contains("b-3 alone of 5 new pods fails"));
+}
+
+#[test]
+fn s30_a_bad_node_is_not_the_revision() {
+    // Old pods stay; the node n0 breaks for old and new alike.
+    let mut story = Story::with(16, FINE, 4);
+    for i in 0..2 {
+        story.add(&format!("b-{i}"), "b", &format!("n{i}"), T0 + 1.0, Some(T0 + 10.0));
+    }
+    let bad =
+        |pod: &str, t: f64| if pod.ends_with("-0") && t > T0 + 60.0 { Does { errors: 0.6, ..FINE } } else { FINE };
+    let mut held = false;
+    story.until(600.0, &bad, &mut |j| {
+        assert!(!matches!(j.verdict, Verdict::Fail(_)), "{}", j.explanation);
+        held |= j.verdict == Verdict::Hold(HoldReason::Node);
+    });
+    assert!(held);
+    // Six new pods, the three on one node fail.
+    let mut story = Story::with(17, FINE, 0);
+    for i in 0..6 {
+        story.add(&format!("b-{i}"), "b", if i < 3 { "bad" } else { "good" }, T0 + 1.0, Some(T0 + 10.0));
+    }
+    let bad = |pod: &str, _| if ["b-0", "b-1", "b-2"].contains(&pod) { Does { errors: 0.4, ..FINE } } else { FINE };
+    let end = story.never_fails(300.0, &bad);
+    assert_eq!(end.verdict, Verdict::Hold(HoldReason::Node), "{}", end.explanation);
+}
+
+#[test]
+fn outage_of_both_versions_is_held_and_new_alone_is_not() {
+    let mut story = Story::new(18, FINE);
+    story.add("b-0", "b", "n7", T0 + 1.0, Some(T0 + 10.0));
+    let outage = |_: &str, t: f64| if t > T0 + 120.0 { Does { errors: 0.3, ..FINE } } else { FINE };
+    let end = story.never_fails(400.0, &outage);
+    assert_eq!(end.verdict, Verdict::Hold(HoldReason::OldVersion), "{}", end.explanation);
+    assert!(end.explanation.contains("old pods fail as well in the same minutes"), "{}", end.explanation);
+}
+
+#[test]
+fn s34_counter_resets_are_no_errors() {
+    let mut story = Story::new(19, FINE);
+    story.roll(4, 15.0);
+    for _ in 0..60 {
+        story.step(&|_, _| FINE);
+        if (story.t as u64 / 15).is_multiple_of(4) {
+            for pod in &mut story.pods {
+                (pod.requests, pod.errors) = (0.0, 0.0);
+                pod.buckets.fill(0.0);
+            }
+        }
+        let j = story.judge();
+        assert!(!matches!(j.verdict, Verdict::Fail(_)), "{}", j.explanation);
+    }
+}
+
+#[test]
+fn s35_nan_is_neither_evidence_nor_a_pass() {
+    let mut story = Story::new(20, FINE);
+    story.silent = true;
+    story.roll(4, 0.0);
+    for _ in 0..140 {
+        story.step(&|_, _| FINE);
+        for i in 4..8 {
+            let pod = PodId::new("shop", format!("b-{}", i - 4));
+            let latency = Some(BTreeMap::from([("0.1".to_owned(), f64::NAN), ("+Inf".to_owned(), f64::NAN)]));
+            let bad = [f64::NAN, f64::INFINITY, -5.0][i % 3];
+            story
+                .say(Observation::Counters { pod, counts: Counts { requests: Some(bad), errors: Some(bad), latency } });
+        }
+        let j = story.judge();
+        assert!(j.log_e <= 0.0 && !matches!(j.verdict, Verdict::Fail(_) | Verdict::Pass), "{}", j.explanation);
+    }
+    assert!(story.docket.skipped() > 100);
+    assert_eq!(story.judge().verdict, Verdict::Unknown(UnknownReason::NoData));
+}
+
+#[test]
+fn s36_gaps_delay_but_do_not_hide() {
+    let mut story = Story::new(21, FINE);
+    story.roll(4, 0.0);
+    let mut found = None;
+    while story.t < T0 + 900.0 {
+        let at = story.t - T0;
+        story.silent = (60.0..180.0).contains(&at) || (300.0..340.0).contains(&at);
+        story.step(&new_pods(Does { errors: 0.08, ..FINE }));
+        let j = story.judge();
+        if matches!(j.verdict, Verdict::Fail(_)) && found.is_none() {
+            assert!(!story.silent, "no conviction from a gap");
+            found = Some(story.t - T0);
+        }
+    }
+    assert!(found.is_some_and(|at| at <= 420.0 + 160.0), "{found:?}");
+}
+
+#[test]
+fn s37_a_failing_source_freezes_and_then_resumes() {
+    let mut story = Story::new(22, FINE);
+    story.roll(4, 0.0);
+    let bad = new_pods(Does { errors: 0.15, ..FINE });
+    story.until(45.0, &bad, &mut |_| ());
+    let before = story.judge().log_e;
+    assert!(before > 1.0);
+    let source =
+        |ok, reason: &str| Observation::Source { source: "prometheus".into(), ok, reason: Some(reason.into()) };
+    story.silent = true;
+    for i in 0..20 {
+        story.step(&bad);
+        story.say(source(false, "timeout"));
+        let j = story.judge();
+        if i >= 3 {
+            assert_eq!(j.verdict, Verdict::Unknown(UnknownReason::Source), "{}", j.explanation);
+            assert!((j.log_e - before).abs() < 1e-9, "neither more nor less");
+            assert!(j.explanation.contains("prometheus cannot be read (timeout)"), "{}", j.explanation);
+        }
+    }
+    story.say(source(false, "monitoring: 3 of 10 targets up"));
+    story.silent = false;
+    story.step(&bad);
+    assert_eq!(story.judge().verdict, Verdict::Unknown(UnknownReason::Monitoring));
+    story.say(source(true, ""));
+    let (after, _) = story.fails(700.0, &bad).unwrap();
+    assert!(after > 345.0 && after < 600.0, "{after}");
+}
+
+#[test]
+fn s39_s40_s41_what_was_broken_before() {
+    let seven = Does { errors: 0.07, rps: 5.0, ..FINE };
+    let mut story = Story::new(23, seven);
+    story.latency = false;
+    story.roll(4, 15.0);
+    let end = story.never_fails(1500.0, &|_, _| seven);
+    assert_eq!(end.baseline_good, Some(false));
+    assert_eq!(end.verdict, Verdict::Hold(HoldReason::Before), "{}", end.explanation);
+
+    let mut story = Story::new(24, seven);
+    story.latency = false;
+    story.roll(4, 30.0);
+    let worse = |pod: &str, _| Does { errors: if pod.starts_with('b') { 0.2 } else { 0.07 }, ..seven };
+    let (after, judgement) = story.fails(300.0, &worse).unwrap();
+    assert!(after <= 180.0, "{after} {}", judgement.explanation);
+
+    let mut story = Story::new(25, seven);
+    story.roll(4, 15.0);
+    let end =
+        story.never_fails(2000.0, &|pod, _| Does { errors: if pod.starts_with('b') { 0.001 } else { 0.07 }, ..seven });
+    assert_eq!(end.verdict, Verdict::Pass, "{}", end.explanation);
+}
+
+#[test]
+fn direct_scrapes_use_the_lifetime_of_old_pods() {
+    let mut story = Story::with(26, FINE, 0);
+    for i in 0..4 {
+        story.add(&format!("a-{i}"), "a", "n1", T0 - 90_000.0, Some(T0 - 89_000.0));
+        let pod = story.pods.last_mut().unwrap();
+        (pod.requests, pod.errors) = (20_000.0, 60.0);
+        pod.buckets[3] = 20_000.0;
+    }
+    story.add("b-0", "b", "n2", T0 + 30.0, Some(T0 + 40.0));
+    let (_, judgement) = story.fails(300.0, &new_pods(Does { errors: 0.4, ..FINE })).unwrap();
+    assert!(judgement.explanation.contains("before 0.3 % since the old pods started"), "{}", judgement.explanation);
+}
+
+#[test]
+fn a_replayed_past_gives_the_same_verdict() {
+    let bad = new_pods(Does { errors: 0.1, ..FINE });
+    let mut log = Vec::new();
+    let mut story = Story::new(27, FINE);
+    story.roll(4, 30.0);
+    let mut live = Vec::new();
+    for _ in 0..30 {
+        story.step(&bad);
+        for i in 0..story.pods.len() {
+            let state = story.state(&story.pods[i]);
+            if state.created.is_some_and(|at| at <= story.t) && !state.deleted {
+                log.push(Observed { t: story.t, what: Observation::Pod(state) });
+                let pod = PodId::new("shop", &story.pods[i].name);
+                log.push(Observed { t: story.t, what: Observation::Counters { pod, counts: story.counts(i) } });
+            }
+        }
+        live.push((story.t, story.judge()));
+    }
+    // Observations of several pods within one tick may come in any order.
+    let mut docket = Docket::new();
+    docket.open(T0, workload(), "a".into(), "b".into(), rules());
+    let mut replayed = Vec::new();
+    for (t, _) in &live {
+        let now: Vec<&Observed> = log.iter().filter(|o| (o.t - t).abs() < 1e-9).collect();
+        let (pods, counters): (Vec<&Observed>, Vec<&Observed>) =
+            now.into_iter().partition(|o| matches!(o.what, Observation::Pod(_)));
+        counters.iter().rev().chain(pods.iter().rev()).for_each(|o| docket.observe(o));
+        replayed.push(docket.judge(*t).remove(0));
+    }
+    assert!(matches!(replayed.last().unwrap().verdict, Verdict::Fail(FailReason::Errors)));
+    let live: Vec<Judgement> = live.into_iter().map(|(_, judgement)| judgement).collect();
+    let first = |all: &[Judgement]| all.iter().find(|j| matches!(j.verdict, Verdict::Fail(_))).map(|j| j.t);
+    assert_eq!(first(&live), first(&replayed));
+}
+
+mod cluster;
+mod undo;

@@ -1,0 +1,303 @@
+//! Hard facts: crash loops, images, deadlines, probes.
+
+use super::*;
+
+/// A trial with pods given by hand.
+struct Cluster {
+    docket: Docket,
+}
+
+impl Cluster {
+    fn new(old_ready: bool) -> Self {
+        let mut docket = Docket::new();
+        docket.open(T0, workload(), "a".into(), "b".into(), rules());
+        let mut cluster = Self { docket };
+        for i in 0..3 {
+            cluster.pod(T0 - 60.0, &format!("a-{i}"), "a", |pod| {
+                pod.ready = old_ready;
+                pod.created = Some(T0 - 9000.0);
+            });
+        }
+        cluster
+    }
+
+    fn pod(&mut self, t: f64, name: &str, revision: &str, change: impl FnOnce(&mut PodState)) {
+        let mut state = PodState {
+            pod: PodId::new("shop", name),
+            workload: workload(),
+            revision: revision.into(),
+            node: Some("n1".into()),
+            ready: false,
+            restarts: 0,
+            waiting: None,
+            exit_code: None,
+            oom_killed: false,
+            deleted: false,
+            created: Some(T0 + 1.0),
+            ready_since: None,
+        };
+        change(&mut state);
+        self.docket.observe(&Observed { t, what: Observation::Pod(state) });
+    }
+
+    fn crash(&mut self, t: f64, name: &str, revision: &str, restarts: u32) {
+        self.pod(t, name, revision, |pod| {
+            pod.restarts = restarts;
+            pod.exit_code = (restarts > 0).then_some(1);
+            pod.waiting = (restarts > 0).then(|| "CrashLoopBackOff".to_owned());
+        });
+    }
+
+    fn probe(&mut self, t: f64, pod: Option<&str>, outcome: ProbeOutcome) {
+        let probe = ProbeResult {
+            workload: workload(),
+            revision: None,
+            pod: pod.map(|name| PodId::new("shop", name)),
+            name: "ready".into(),
+            outcome,
+            probe_type: None,
+            detail: None,
+        };
+        self.docket.observe(&Observed { t, what: Observation::Probe(probe) });
+    }
+
+    fn judge(&mut self, t: f64) -> Judgement {
+        let judgement = self.docket.judge(t).remove(0);
+        assert!(judgement.explanation.ends_with('.'), "{}", judgement.explanation);
+        judgement
+    }
+
+    fn source_fails(&mut self, t: f64) {
+        let what = Observation::Source { source: "prometheus".into(), ok: false, reason: Some("refused".into()) };
+        self.docket.observe(&Observed { t, what });
+    }
+}
+
+const CRASH: Verdict = Verdict::Fail(FailReason::CrashLoop);
+
+#[test]
+fn s16_crash_loop_fails_even_when_monitoring_is_down() {
+    let mut cluster = Cluster::new(true);
+    let mut first = None;
+    for (at, restarts) in [(5.0, 0), (12.0, 1), (28.0, 2), (58.0, 3), (100.0, 4), (190.0, 5), (360.0, 6), (680.0, 7)] {
+        cluster.crash(T0 + at, "b-0", "b", restarts);
+        cluster.source_fails(T0 + at);
+        let j = cluster.judge(T0 + at + 1.0);
+        if j.verdict == CRASH {
+            first.get_or_insert(at);
+            assert_eq!(j.harm_since, Some(T0 + 12.0));
+        } else {
+            assert!(first.is_none(), "it stays: {} {}", at, j.explanation);
+        }
+    }
+    assert_eq!(first, Some(58.0));
+    let j = cluster.judge(T0 + 700.0);
+    assert!(
+        j.explanation.contains("1 of 1 new pod crashes again and again (b-0: 7 restarts, exit code 1)"),
+        "{}",
+        j.explanation
+    );
+    // It recovers: the verdict does, too (57).
+    cluster.pod(T0 + 710.0, "b-0", "b", |pod| {
+        pod.ready = true;
+        pod.restarts = 7;
+        pod.exit_code = Some(1);
+    });
+    assert_eq!(cluster.judge(T0 + 720.0).verdict, CRASH);
+    assert_ne!(cluster.judge(T0 + 780.0).verdict, CRASH);
+}
+
+#[test]
+fn clean_exits_and_few_pods_are_no_crash_loop() {
+    let mut cluster = Cluster::new(true);
+    cluster.pod(T0 + 50.0, "b-0", "b", |pod| {
+        pod.restarts = 6;
+        pod.exit_code = Some(0);
+    });
+    assert_eq!(cluster.judge(T0 + 51.0).verdict, Verdict::Watching);
+    for i in 1..9 {
+        cluster.pod(T0 + 60.0, &format!("b-{i}"), "b", |pod| pod.ready = true);
+    }
+    cluster.crash(T0 + 61.0, "b-1", "b", 3);
+    cluster.crash(T0 + 61.0, "b-2", "b", 3);
+    assert_eq!(cluster.judge(T0 + 62.0).verdict, Verdict::Watching, "2 of 9 are less than a quarter");
+    cluster.crash(T0 + 63.0, "b-3", "b", 3);
+    assert_eq!(cluster.judge(T0 + 64.0).verdict, CRASH);
+}
+
+#[test]
+fn restart_counts_that_appear_at_once_count_on_young_pods_only() {
+    let mut cluster = Cluster::new(true);
+    cluster.crash(T0 + 200.0, "b-0", "b", 4);
+    assert_eq!(cluster.judge(T0 + 201.0).verdict, CRASH);
+    let mut cluster = Cluster::new(true);
+    cluster.pod(T0 + 900.0, "b-0", "b", |pod| {
+        pod.restarts = 9;
+        pod.exit_code = Some(1);
+        pod.created = Some(T0 - 50_000.0);
+    });
+    assert_eq!(cluster.judge(T0 + 901.0).verdict, Verdict::Watching);
+}
+
+#[test]
+fn s45_an_old_revision_that_crashes_too_is_no_place_to_go_back_to() {
+    let mut cluster = Cluster::new(false);
+    cluster.crash(T0 - 30.0, "a-0", "a", 3);
+    cluster.crash(T0 + 60.0, "b-0", "b", 3);
+    let j = cluster.judge(T0 + 61.0);
+    assert_eq!(j.verdict, Verdict::Hold(HoldReason::NoBaseline), "{}", j.explanation);
+
+    let mut cluster = Cluster::new(true);
+    cluster.crash(T0 + 50.0, "a-0", "a", 2);
+    cluster.crash(T0 + 60.0, "b-0", "b", 3);
+    assert_eq!(cluster.judge(T0 + 61.0).verdict, Verdict::Hold(HoldReason::Shared));
+    for i in 1..60 {
+        cluster.crash(T0 + 61.0 + 20.0 * f64::from(i), "b-0", "b", 3 + i as u32);
+        let j = cluster.judge(T0 + 62.0 + 20.0 * f64::from(i));
+        assert_eq!(j.verdict, Verdict::Hold(HoldReason::Shared), "the veto does not expire: {}", j.explanation);
+    }
+}
+
+#[test]
+fn s17_an_image_that_cannot_be_pulled() {
+    for (reason, verdict) in [
+        ("ErrImagePull", FailReason::ImagePull),
+        ("InvalidImageName", FailReason::ImagePull),
+        ("CreateContainerConfigError", FailReason::ConfigError),
+        ("RunContainerError", FailReason::ConfigError),
+    ] {
+        let mut cluster = Cluster::new(true);
+        for at in [10.0, 25.0, 40.0, 55.0, 69.0, 70.0] {
+            let text = if verdict == FailReason::ImagePull && at > 30.0 { "ImagePullBackOff" } else { reason };
+            cluster.pod(T0 + at, "b-0", "b", |pod| pod.waiting = Some(text.to_owned()));
+            let j = cluster.judge(T0 + at);
+            assert_eq!(j.verdict == Verdict::Fail(verdict), at >= 70.0, "{reason} {at} {}", j.explanation);
+        }
+    }
+    let mut cluster = Cluster::new(true);
+    cluster.pod(T0 + 5.0, "a-2", "a", |pod| pod.waiting = Some("ErrImagePull".into()));
+    cluster.pod(T0 + 10.0, "b-0", "b", |pod| pod.waiting = Some("ErrImagePull".into()));
+    assert_eq!(cluster.judge(T0 + 80.0).verdict, Verdict::Hold(HoldReason::Shared), "the registry is down");
+}
+
+#[test]
+fn s18_never_ready_runs_into_the_deadline_and_is_not_health() {
+    let mut cluster = Cluster::new(true);
+    cluster.pod(T0 + 5.0, "b-0", "b", |_| ());
+    for i in 0..40 {
+        let t = T0 + 10.0 + 15.0 * f64::from(i);
+        cluster.probe(t, Some("a-0"), ProbeOutcome::Pass);
+        cluster.probe(t, Some("b-0"), ProbeOutcome::Fail);
+        assert_eq!(cluster.judge(t).verdict, Verdict::Watching);
+    }
+    let what = Observation::Condition { workload: workload(), condition: RolloutCondition::ProgressDeadlineExceeded };
+    cluster.docket.observe(&Observed { t: T0 + 620.0, what });
+    let j = cluster.judge(T0 + 621.0);
+    assert_eq!(j.verdict, Verdict::Fail(FailReason::ProgressDeadline), "{}", j.explanation);
+    assert_eq!(cluster.judge(T0 + 800.0).verdict, j.verdict);
+}
+
+#[test]
+fn s19_a_failing_probe_needs_a_passing_one_before() {
+    let run = |old: Option<ProbeOutcome>| {
+        let mut cluster = Cluster::new(true);
+        cluster.pod(T0 + 5.0, "b-0", "b", |pod| pod.ready = true);
+        cluster.pod(T0 + 5.0, "b-1", "b", |pod| pod.ready = true);
+        let mut seen = Vec::new();
+        for i in 0..4 {
+            let t = T0 + 15.0 + 15.0 * f64::from(i);
+            if let Some(outcome) = old {
+                cluster.probe(t, Some("a-0"), outcome);
+            }
+            cluster.probe(t, Some("b-0"), ProbeOutcome::Fail);
+            cluster.probe(t, Some("b-1"), ProbeOutcome::Fail);
+            seen.push(cluster.judge(t).verdict);
+        }
+        seen
+    };
+    let health = Verdict::Fail(FailReason::Health);
+    assert_eq!(run(Some(ProbeOutcome::Pass)), [Verdict::Watching, Verdict::Watching, health, health]);
+    assert!(!run(None).contains(&health));
+    assert!(!run(Some(ProbeOutcome::Fail)).contains(&health));
+    assert!(!run(Some(ProbeOutcome::Error)).contains(&health));
+}
+
+#[test]
+fn one_healthy_new_pod_or_an_unclear_answer_is_no_conviction() {
+    let mut cluster = Cluster::new(true);
+    for name in ["b-0", "b-1"] {
+        cluster.pod(T0 + 5.0, name, "b", |pod| pod.ready = true);
+    }
+    for i in 0..20 {
+        let t = T0 + 15.0 + 15.0 * f64::from(i);
+        cluster.probe(t, Some("a-0"), ProbeOutcome::Pass);
+        cluster.probe(t, Some("b-0"), ProbeOutcome::Fail);
+        cluster.probe(t, Some("b-1"), if i < 10 { ProbeOutcome::Pass } else { ProbeOutcome::Error });
+        assert_ne!(cluster.judge(t).verdict, Verdict::Fail(FailReason::Health));
+    }
+}
+
+#[test]
+fn through_the_service_five_failures_are_needed() {
+    let mut cluster = Cluster::new(true);
+    cluster.probe(T0 + 2.0, None, ProbeOutcome::Pass);
+    cluster.pod(T0 + 5.0, "b-0", "b", |pod| pod.ready = true);
+    let verdicts: Vec<bool> = (0..6)
+        .map(|i| {
+            let t = T0 + 20.0 + 15.0 * f64::from(i);
+            cluster.probe(t, None, ProbeOutcome::Fail);
+            cluster.judge(t).verdict == Verdict::Fail(FailReason::Health)
+        })
+        .collect();
+    assert_eq!(verdicts, [false, false, false, false, true, true]);
+}
+
+#[test]
+fn s20_a_flaky_probe_stays_flaky() {
+    for seed in 0..40 {
+        let mut random = Random::new(900 + seed);
+        let mut cluster = Cluster::new(true);
+        cluster.pod(T0 + 5.0, "b-0", "b", |pod| pod.ready = true);
+        for i in 0..120 {
+            let t = T0 + 15.0 + 15.0 * f64::from(i);
+            for pod in ["a-0", "a-1", "a-2", "b-0"] {
+                let outcome = if random.uniform() < 0.1 { ProbeOutcome::Fail } else { ProbeOutcome::Pass };
+                cluster.probe(t, Some(pod), outcome);
+            }
+            let j = cluster.judge(t);
+            assert_ne!(j.verdict.word(), "fail", "seed {seed}, {}", j.explanation);
+        }
+    }
+}
+
+#[test]
+fn nothing_measured_is_said_and_passes_only_after_three_hours() {
+    let mut cluster = Cluster::new(true);
+    assert_eq!(cluster.judge(T0 + 1.0).explanation, "No new pod has been seen yet.");
+    cluster.pod(T0 + 5.0, "b-0", "b", |pod| pod.ready = true);
+    assert_eq!(cluster.judge(T0 + 100.0).verdict, Verdict::Watching);
+    let j = cluster.judge(T0 + 140.0);
+    assert_eq!(j.verdict, Verdict::Unknown(UnknownReason::NoData), "{}", j.explanation);
+    assert_eq!(j.baseline_good, None);
+    assert_eq!(cluster.judge(T0 + 10_900.0).verdict, Verdict::Pass);
+}
+
+#[test]
+fn thousand_idle_trials_and_unknown_pods_are_harmless() {
+    let mut docket = Docket::new();
+    for i in 0..1000 {
+        docket.open(T0, WorkloadId::new("x", Kind::Deployment, format!("w{i}")), "a".into(), "b".into(), rules());
+    }
+    for i in 0..5000 {
+        let counts = Counts { requests: Some(1.0), errors: Some(1.0), latency: None };
+        docket.observe(&Observed {
+            t: T0,
+            what: Observation::Counters { pod: PodId::new("x", format!("p{i}")), counts },
+        });
+    }
+    docket.observe(&Observed { t: f64::NAN, what: Observation::End {} });
+    assert!(docket.judge(f64::NAN).is_empty());
+    assert_eq!(docket.judge(T0 + 15.0).len(), 1000);
+    assert!(docket.skipped() >= 4000);
+    assert_eq!((docket.len(), docket.trial_ids().count()), (1000, 1000));
+}

@@ -1,0 +1,251 @@
+//! One rollout under watch: what was observed of it, and its tests. Pure.
+
+use super::{
+    baseline::Baseline,
+    callers::Callers,
+    facts::Facts,
+    family::{Errors, Latency, Tick},
+    health::Probes,
+    roster::{Pod, Roster},
+    tuning::*,
+};
+use crate::domain::{
+    Counts, FailReason, Observation, PodId, PodState, ProbeResult, Revision, RolloutCondition, Rules, Seconds,
+    WorkloadId,
+};
+use std::sync::Arc;
+
+/// Why nothing that is measured now can be believed (gate 6).
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Outage {
+    pub(super) source: String,
+    pub(super) reason: String,
+    /// Monitoring itself says that it is not sane.
+    pub(super) monitoring: bool,
+}
+
+/// What a tick knows besides the trial's own observations.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Now<'a> {
+    pub(super) t: Seconds,
+    pub(super) interval: Seconds,
+    pub(super) outage: Option<&'a Outage>,
+}
+
+/// One rollout under watch.
+#[derive(Debug, Clone)]
+pub(super) struct Trial {
+    pub(super) t0: Seconds,
+    pub(super) workload: WorkloadId,
+    pub(super) from: Revision,
+    pub(super) to: Revision,
+    pub(super) rules: Arc<Rules>,
+    pub(super) roster: Roster,
+    pub(super) baseline: Baseline,
+    pub(super) errors: Option<Errors>,
+    pub(super) latency: Latency,
+    pub(super) callers: Callers,
+    pub(super) probes: Probes,
+    pub(super) facts: Facts,
+    /// First Ready of the first new pod.
+    pub(super) first_ready: Option<Seconds>,
+    /// Requests that new pods answered, as far as measured.
+    pub(super) requests: f64,
+    /// Whether new pods were measured at all.
+    pub(super) measured: bool,
+    pub(super) frozen: Option<Outage>,
+    pub(super) skipped: u64,
+    pub(super) last_fail: Option<FailReason>,
+    last_counters: Option<Seconds>,
+    fresh: bool,
+    /// Up to when the tests have seen everything.
+    stepped: Seconds,
+    pub(super) judged: Seconds,
+}
+
+impl Trial {
+    pub(super) fn new(
+        t0: Seconds,
+        workload: WorkloadId,
+        from: Revision,
+        to: Revision,
+        rules: Arc<Rules>,
+        roster: Roster,
+    ) -> Self {
+        Self {
+            t0,
+            workload,
+            from,
+            to,
+            callers: Callers::new(t0, &rules),
+            rules,
+            roster,
+            baseline: Baseline::new(t0),
+            errors: None,
+            latency: Latency::default(),
+            probes: Probes::default(),
+            facts: Facts::default(),
+            first_ready: None,
+            requests: 0.0,
+            measured: false,
+            frozen: None,
+            skipped: 0,
+            last_fail: None,
+            last_counters: None,
+            fresh: false,
+            stepped: t0,
+            judged: t0,
+        }
+    }
+
+    /// `usual`, or a quarter of a watch that is shorter than four times that.
+    pub(super) fn at_most_a_quarter(&self, usual: Seconds) -> Seconds {
+        usual.min(self.rules.watch.as_secs_f64() / 4.0)
+    }
+
+    pub(super) fn probe_grace(&self) -> Seconds {
+        self.at_most_a_quarter(PROBE_GRACE)
+    }
+
+    pub(super) fn observe(&mut self, t: Seconds, what: &Observation, interval: Seconds) {
+        match what {
+            Observation::Pod(state) => self.pod(t, state),
+            Observation::Counters { pod, counts } => self.counters(t, pod, counts, interval),
+            Observation::Callers { counts, .. } => {
+                self.skipped += u64::from(!self.callers.observe(t, counts, interval));
+            }
+            Observation::Probe(probe) => self.probe(t, probe),
+            Observation::Condition { condition: RolloutCondition::ProgressDeadlineExceeded, .. } if t >= self.t0 => {
+                self.facts.deadline_exceeded(t);
+            }
+            _ => {}
+        }
+    }
+
+    fn pod(&mut self, t: Seconds, state: &PodState) {
+        if !self.roster.update(t, state, self.t0) {
+            self.skipped += 1;
+            return;
+        }
+        let Some(pod) = self.roster.get(&state.pod) else { return };
+        if state.revision == self.to {
+            // A pod of the same template that was there before does not start the watch.
+            let ready = pod.first_ready.filter(|_| t >= self.t0).map(|at| at.max(self.t0));
+            self.first_ready = match (self.first_ready, ready) {
+                (Some(a), Some(b)) => Some(a.min(b)),
+                (a, b) => a.or(b),
+            };
+        } else {
+            self.facts.old_pod(t, pod);
+        }
+    }
+
+    fn probe(&mut self, t: Seconds, probe: &ProbeResult) {
+        let grace = self.probe_grace();
+        self.probes.observe(t, probe, &self.roster, &self.to, grace);
+    }
+
+    fn counters(&mut self, t: Seconds, id: &PodId, counts: &Counts, interval: Seconds) {
+        let (t0, warm_up) = (self.t0, self.at_most_a_quarter(WARM_UP));
+        let Some(pod) = self.roster.get_mut(id) else {
+            self.skipped += 1;
+            return;
+        };
+        let read = pod.read(t, counts, interval);
+        self.skipped += u64::from(read.skipped);
+        if read.skipped > 0 && read.pair.is_none() && read.requests.is_none() && read.latency.is_none() {
+            return;
+        }
+        if t > t0 {
+            self.last_counters = Some(self.last_counters.map_or(t, |last| last.max(t)));
+        }
+        if pod.state.revision != self.to {
+            // Old pods: before the rollout they are the baseline, after it the comparison.
+            let joined = pod.state.created.is_some() && pod.came_with(t0);
+            match read.pair {
+                Some((None, tally)) if !joined => self.baseline.add_lifetime(tally),
+                Some((_, tally)) if t > t0 => pod.pending += tally,
+                Some((Some(_), tally)) if self.baseline.covers(t) => self.baseline.add(t, tally),
+                _ => {}
+            }
+            match read.latency {
+                Some((None, histogram)) if !joined => self.baseline.add_lifetime_latency(&histogram),
+                Some((_, histogram)) if t > t0 => pod.add_latency(histogram),
+                Some((Some(_), histogram)) if self.baseline.covers(t) => self.baseline.add_latency(&histogram),
+                _ => {}
+            }
+            return;
+        }
+        if t <= t0 {
+            return;
+        }
+        self.fresh = true;
+        self.measured |= read.pair.is_some() || read.requests.is_some() || read.latency.is_some();
+        // Before its first Ready only the kubelet asks a pod, and 503 is the right answer then.
+        let Some(ready) = pod.first_ready.filter(|ready| *ready <= t) else { return };
+        let whole = pod.came_with(t0);
+        if let Some((from, tally)) = read.pair
+            && (from.is_some() || whole)
+        {
+            pod.pending += tally;
+        }
+        let mut answered = 0.0_f64;
+        if let Some((from, requests)) = read.requests
+            && (from.is_some() || whole)
+        {
+            answered = requests;
+        }
+        if let Some((from, histogram)) = read.latency
+            && (from.is_some() || whole)
+        {
+            answered = answered.max(histogram.total());
+            // A cold start is slow; what was counted in it does not count (2.4).
+            if from.is_some_and(|from| from >= ready + warm_up) {
+                pod.add_latency(histogram);
+            }
+        }
+        self.requests += answered;
+    }
+
+    /// Brings the tests up to `now.t`. A time that was judged already changes nothing.
+    pub(super) fn advance(&mut self, now: Now<'_>) {
+        let t = now.t;
+        if t <= self.judged {
+            return;
+        }
+        self.judged = t;
+        let (t0, gap) = (self.t0, GAP_INTERVALS * now.interval);
+        for pod in self.roster.all_mut() {
+            pod.refresh(t, t0);
+        }
+        let silent = t - self.last_counters.unwrap_or(t0) >= gap;
+        self.frozen = now.outage.filter(|outage| outage.monitoring || silent).cloned();
+        if self.frozen.is_some() {
+            // No increment, no decay; what was read meanwhile cannot be believed.
+            self.forget_pending();
+            self.callers.freeze(t);
+            self.fresh = false;
+            self.stepped = t;
+            return;
+        }
+        let from = self.stepped;
+        // Ticks may be closer than scrapes: a tick without a reading is no tick without requests.
+        if self.fresh || t - from > gap {
+            let tick = Tick { from, t, rise: (t - from).min(gap) };
+            let pods: Vec<&Pod> = self.roster.all().collect();
+            Errors::step(&mut self.errors, tick, &pods, &self.to, &self.baseline, &self.rules);
+            self.latency.step(tick, &pods, &self.to, &self.baseline, &self.rules);
+            self.forget_pending();
+            self.fresh = false;
+            self.stepped = t;
+        }
+        self.callers.advance(t, gap, self.first_ready);
+        self.roster.forget(t);
+    }
+
+    fn forget_pending(&mut self) {
+        for pod in self.roster.all_mut() {
+            pod.drop_pending();
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! The constants of the decision, each with its source (sections of decision.md).
+//!
+//! What a user may change is in `Rules`; these are choices that were measured together and are
+//! only sound together.
+
+use crate::domain::Seconds;
+
+/// Evidence that convicts: ln(1/α) for α = 1e-4, the chance of ever convicting a rollout that keeps
+/// the limit, per signal family (2.3: L = 9.21).
+pub(super) const LEVEL: f64 = 9.210_340_371_976_184;
+/// Alternatives as multiples of the limit (2.3, grid Q).
+pub(super) const GRID: [f64; 6] = [1.2, 1.5, 2.0, 3.0, 5.0, 10.0];
+/// The alternative "nearly everything is bad" (2.3).
+pub(super) const GRID_TOP: f64 = 0.9;
+/// No alternative above this (2.3).
+pub(super) const GRID_MAX: f64 = 0.95;
+/// Distance of two starts of the test (2.3: every 60 s).
+pub(super) const START_EVERY: Seconds = 60.0;
+/// Most starts of one watch; a longer watch spreads them (2.10: ≤ 31).
+pub(super) const STARTS: f64 = 30.0;
+/// Half-life of the prior weight of a start by its distance from the first one (2.3: 10 min).
+pub(super) const START_HALF_LIFE: Seconds = 600.0;
+/// Share of the prior for starts after the planned watch, which goes on when requests are few.
+/// Costs ln(1/0.9) ≈ 0.1 of evidence inside the watch; without it a late fault would have to
+/// outweigh the whole clean watch before it.
+pub(super) const LATE_PRIOR: f64 = 0.1;
+/// Evidence halves in this time while nothing adds to it (2.3).
+pub(super) const FADE: Seconds = 300.0;
+/// The user's rule must hold now: ratio over this time (2.3, fire1).
+pub(super) const NOW: Seconds = 60.0;
+/// A conviction is only released by a ratio within the limit over this time (hysteresis), or by
+/// evidence below half the level.
+pub(super) const RELEASE: Seconds = 180.0;
+/// A tick counts as catastrophic from this share of bad requests (2.3, `B_t`).
+pub(super) const HALF: f64 = 0.5;
+/// Requests that make one catastrophic tick believable alone (2.3).
+pub(super) const HALF_REQUESTS: f64 = 30.0;
+/// Seconds of bad time to a conviction by errors: catastrophic, otherwise (2.3).
+pub(super) const ERROR_PACE: [Seconds; 2] = [30.0, 60.0];
+/// The same for latency (2.4).
+pub(super) const LATENCY_PACE: [Seconds; 2] = [60.0, 120.0];
+/// Requests of one tick that count; more are tempered down to it (2.3, cap).
+pub(super) const REQUESTS_PER_TICK: f64 = 2000.0;
+/// Largest over-dispersion that tempers (open questions: cap φ ≤ 20).
+pub(super) const DISPERSION_MAX: f64 = 20.0;
+/// Bins and errors that an estimate of over-dispersion needs.
+pub(super) const DISPERSION_MIN: f64 = 10.0;
+/// Length of the window before the rollout (2.4: 30 min).
+pub(super) const BASELINE: Seconds = 1800.0;
+/// Width of a bin of that window: one tick of the measured behaviour.
+pub(super) const BASELINE_BIN: Seconds = 15.0;
+/// "It was so before" looks this far back (2.5.4), as do the vetoes of hard facts (2.2).
+pub(super) const BEFORE: Seconds = 600.0;
+/// Fewer requests than this are no traffic (2.5.1).
+pub(super) const SOME_TRAFFIC: f64 = 20.0;
+/// Confidence of the bound that replaces a limit which was broken before (2.3).
+pub(super) const BASELINE_CONFIDENCE: f64 = 0.99;
+/// Slow samples that a tail quantile of the baseline needs (2.4: ≥ 20 ⇒ 400 requests for p95).
+pub(super) const TAIL_SAMPLES: f64 = 20.0;
+/// Requests that the median of the baseline needs (2.4).
+pub(super) const MEDIAN_REQUESTS: f64 = 40.0;
+/// Latency of a pod counts only this long after its first Ready (2.4), a quarter of a short watch.
+pub(super) const WARM_UP: Seconds = 60.0;
+/// Weight of the prior of the two-arm split (k ≈ 10) and the evidence that it needs: ln 20 (2.5.1).
+pub(super) const SPLIT_PRIOR: f64 = 10.0;
+/// See [`SPLIT_PRIOR`].
+pub(super) const SPLIT_LEVEL: f64 = 2.995_732_273_553_991;
+/// New pods from which on one of them can be left out (2.5.5).
+pub(super) const CROWD: usize = 3;
+/// Share of the bad requests that makes a node the culprit (2.5.2).
+pub(super) const NODE_SHARE: f64 = 0.8;
+/// Old pods without requests for this long are gone as far as gate 1 is concerned (2.3: 3 min).
+pub(super) const SILENT: Seconds = 180.0;
+/// Assumed time between ticks until it is known.
+pub(super) const INTERVAL: Seconds = 15.0;
+/// A gap of more than this many intervals drops what lies in it, and freezes (2, theory; 2.5.6).
+pub(super) const GAP_INTERVALS: f64 = 3.0;
+/// A pod created this little before the rollout began still belongs to it (clock differences).
+pub(super) const CREATED_SLACK: Seconds = 10.0;
+/// Share of new pods that makes a hard fact (2.2).
+pub(super) const FACT_SHARE: f64 = 0.25;
+/// Restarts within [`CRASH_WINDOW`] that make a crash loop (2.2).
+pub(super) const CRASHES: u32 = 3;
+/// See [`CRASHES`].
+pub(super) const CRASH_WINDOW: Seconds = 300.0;
+/// A looping pod that stays Ready for this long has recovered.
+pub(super) const CRASH_RECOVERED: Seconds = 60.0;
+/// A pod that cannot start its container for this long is stuck (2.2).
+pub(super) const STUCK: Seconds = 60.0;
+/// Probe failures in a row on every new pod, and through the Service (2.2).
+pub(super) const PROBE_FAILS: u32 = 3;
+/// See [`PROBE_FAILS`].
+pub(super) const PROBE_FAILS_SERVICE: u32 = 5;
+/// A probe counts this long after the pod's first Ready, a quarter of a short watch.
+pub(super) const PROBE_GRACE: Seconds = 10.0;
+/// A run of failures must be rarer than this under the flakiness that the probe showed otherwise
+/// (S20: 10 % flaky ⇒ 6 in a row; three in a row would happen in one watch of nine).
+pub(super) const PROBE_CHANCE: f64 = 1e-6;
+/// Nothing measured this long after the first new pod was Ready is worth saying.
+pub(super) const NO_DATA: Seconds = 120.0;
+/// A rollout with few requests passes after this time instead (2.6: 3 h).
+pub(super) const PASS_ANYWAY: Seconds = 3.0 * 3600.0;
+/// Confidence of the upper bound after an undo, and the clean requests that suffice (2.7).
+pub(super) const RECOVERY_CONFIDENCE: f64 = 0.95;
+/// See [`RECOVERY_CONFIDENCE`].
+pub(super) const RECOVERY_CLEAN: f64 = 59.0;
+/// Requests that "did not help" needs (2.7).
+pub(super) const RECOVERY_REQUESTS: f64 = 100.0;
+/// Window of the recovery's ratio: what a slow start leaves behind must not count for ever.
+pub(super) const RECOVERY_WINDOW: Seconds = 300.0;
+/// Pods that one workload may have under watch; the rest is ignored and counted.
+pub(super) const PODS_MAX: usize = 10_000;
+/// Counters of pods that nobody has introduced yet: kept for this many pods, this many each.
+pub(super) const UNCLAIMED_PODS: usize = 512;
+/// See [`UNCLAIMED_PODS`].
+pub(super) const UNCLAIMED_EACH: usize = 4;

@@ -1,0 +1,227 @@
+//! From facts, evidence and gates to one verdict with its sentence and its table. Pure.
+
+use super::{
+    bake::{self, Baked},
+    bounds,
+    counter::Tally,
+    evidence::Evidence,
+    explain,
+    facts::Fact,
+    family::Latency,
+    findings,
+    gates::{self, Gate, Surroundings},
+    health::Answer,
+    trial::{Now, Trial},
+    tuning::*,
+};
+use crate::domain::{FailReason, HoldReason, Judgement, Seconds, UnknownReason, Verdict};
+
+/// What one family says after the gates.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Opinion {
+    /// Nothing measured, or nothing to compare with.
+    Silent,
+    /// The evidence speaks for it.
+    Clean,
+    /// Neither way yet.
+    Open,
+    /// The evidence convicts; a gate is not settled.
+    Wait(String),
+    Hold(HoldReason, String),
+    Fail(String),
+}
+
+/// An [`Opinion`] with when the harm began.
+pub(super) struct Said {
+    pub(super) opinion: Opinion,
+    pub(super) since: Option<Seconds>,
+}
+
+impl Trial {
+    /// What is said of this rollout at `now.t`.
+    pub(super) fn judge(&mut self, now: Now<'_>) -> Judgement {
+        self.advance(now);
+        let t = now.t.max(self.judged);
+        let fact = self.facts.judge(t, &self.roster, &self.to);
+        let grace = self.probe_grace();
+        let answers = self.probes.judge(self.t0, &self.roster, &self.to, grace, t);
+        let errors = self.say_errors(now.interval, t);
+        let latency = self.say_latency(now.interval, t);
+        let (verdict, explanation, since) = self.decide(t, fact.as_ref(), &answers, &errors, &latency);
+        if let Verdict::Fail(reason) = verdict {
+            self.last_fail = Some(reason);
+        }
+        Judgement {
+            t: now.t,
+            workload: self.workload.clone(),
+            from: self.from.clone(),
+            to: self.to.clone(),
+            verdict,
+            log_e: self.strongest(),
+            explanation,
+            findings: findings::table(self, fact.as_ref(), &answers, &errors, &latency),
+            harm_since: since,
+            baseline_good: self.baseline_good(),
+        }
+    }
+
+    fn strongest(&self) -> f64 {
+        let errors = self.errors.as_ref().map(|family| family.evidence.log_e());
+        let latency = self.latency.tested().map(|slow| slow.evidence().log_e());
+        errors.into_iter().chain(latency).reduce(f64::max).unwrap_or(0.0)
+    }
+
+    fn baseline_good(&self) -> Option<bool> {
+        let limit = self.rules.errors.max;
+        let before = match &self.errors {
+            Some(family) => family.baseline.before,
+            None => self.baseline.errors(limit).before,
+        };
+        if before.total < SOME_TRAFFIC {
+            return None;
+        }
+        let broken = before.ratio().is_some_and(|ratio| ratio > limit)
+            && bounds::lower(before.bad, before.total, BASELINE_CONFIDENCE) > limit;
+        Some(!broken)
+    }
+
+    fn say(
+        &self,
+        evidence: &Evidence,
+        before: Tally,
+        interval: Seconds,
+        t: Seconds,
+        text: &dyn Fn(Tally, Tally) -> String,
+    ) -> Said {
+        if evidence.new_total().total <= 0.0 {
+            return Said { opinion: Opinion::Silent, since: None };
+        }
+        if !evidence.fired() {
+            let opinion = if evidence.log_e() < 0.0 { Opinion::Clean } else { Opinion::Open };
+            return Said { opinion, since: None };
+        }
+        let Some(onset) = evidence.onset() else { return Said { opinion: Opinion::Open, since: None } };
+        let around = Surroundings { roster: &self.roster, before, first_ready: self.first_ready, interval, t };
+        let sentence = text(onset.new, onset.old);
+        let opinion = match gates::pass(evidence, &onset, &around) {
+            Gate::Open => Opinion::Fail(format!("{sentence}{}", explain::SURE)),
+            Gate::Wait(why) => Opinion::Wait(format!("{sentence}, but {why}.")),
+            Gate::Hold(reason, why) => Opinion::Hold(reason, format!("{sentence}, but {why}.")),
+        };
+        Said { opinion, since: Some(onset.t) }
+    }
+
+    fn say_errors(&self, interval: Seconds, t: Seconds) -> Said {
+        let Some(family) = &self.errors else { return Said { opinion: Opinion::Silent, since: None } };
+        let baseline = &family.baseline;
+        let said = self.say(&family.evidence, self.baseline.last_minutes(), interval, t, &|new, old| {
+            explain::errors(new, old, baseline, self.rules.errors.max)
+        });
+        // Above the user's limit, but not above what it was before: not this rollout's doing.
+        match &family.plain {
+            Some(plain) if plain.fired() && !family.evidence.fired() => {
+                let sentence = explain::errors(plain.new_total(), plain.old_total(), baseline, self.rules.errors.max);
+                let opinion =
+                    Opinion::Hold(HoldReason::Before, format!("{sentence}, but it was no better before the rollout."));
+                Said { opinion, since: None }
+            }
+            _ => said,
+        }
+    }
+
+    fn say_latency(&self, interval: Seconds, t: Seconds) -> Said {
+        let Some(slow) = self.latency.tested() else { return Said { opinion: Opinion::Silent, since: None } };
+        self.say(slow.evidence(), Tally::default(), interval, t, &|new, old| {
+            explain::slow(new, old, &slow.cut, self.rules.latency)
+        })
+    }
+
+    fn decide(
+        &self,
+        t: Seconds,
+        fact: Option<&Fact>,
+        answers: &[Answer],
+        errors: &Said,
+        latency: &Said,
+    ) -> (Verdict, String, Option<Seconds>) {
+        let health = answers.iter().find(|answer| answer.fails);
+        // Hard facts do not need the sources that count.
+        if let Some(fact) = fact.filter(|fact| fact.hold.is_none()) {
+            return (Verdict::Fail(fact.reason), format!("{}.", fact.explanation), fact.since);
+        }
+        let families = [(FailReason::Errors, errors), (FailReason::Latency, latency)];
+        let convict = health
+            .filter(|answer| answer.hold.is_none())
+            .map(|answer| (FailReason::Health, format!("{}.", answer.explanation), answer.since))
+            .or_else(|| {
+                families.iter().filter(|_| self.frozen.is_none()).find_map(|(reason, said)| match &said.opinion {
+                    Opinion::Fail(text) => Some((*reason, text.clone(), said.since)),
+                    _ => None,
+                })
+            });
+        if let Some((reason, text, since)) = convict {
+            if self.facts.no_baseline() {
+                let text = format!("{}{}", text.trim_end_matches('.'), explain::fact_hold(HoldReason::NoBaseline));
+                return (Verdict::Hold(HoldReason::NoBaseline), text, since);
+            }
+            return (Verdict::Fail(reason), text, since);
+        }
+        if let Some((fact, hold)) = fact.and_then(|fact| Some((fact, fact.hold?))) {
+            return (Verdict::Hold(hold), fact.explanation.clone(), fact.since);
+        }
+        if let Some((answer, hold)) = health.and_then(|answer| Some((answer, answer.hold?))) {
+            let text = format!("{}{}", answer.explanation, explain::fact_hold(hold));
+            return (Verdict::Hold(hold), text, answer.since);
+        }
+        if let Some(outage) = &self.frozen {
+            let reason = if outage.monitoring { UnknownReason::Monitoring } else { UnknownReason::Source };
+            return (Verdict::Unknown(reason), explain::frozen(outage), None);
+        }
+        for (_, said) in families {
+            if let Opinion::Hold(reason, text) = &said.opinion {
+                return (Verdict::Hold(*reason), text.clone(), said.since);
+            }
+        }
+        for (_, said) in families {
+            if let Opinion::Wait(text) = &said.opinion {
+                return (Verdict::Watching, text.clone(), said.since);
+            }
+        }
+        let (verdict, text) = self.bake(t, errors, latency);
+        (verdict, text, None)
+    }
+
+    /// Nothing convicts: pass, wait, or say what cannot be known.
+    fn bake(&self, t: Seconds, errors: &Said, latency: &Said) -> (Verdict, String) {
+        let counted = errors.opinion != Opinion::Silent || latency.opinion != Opinion::Silent;
+        let callers_open = self
+            .callers
+            .test()
+            .is_some_and(|(_, evidence)| evidence.log_e() >= 0.0 && evidence.new_total().total > 0.0);
+        let baked = bake::judge(&bake::Oven {
+            age: self.first_ready.map(|ready| t - ready),
+            watch: self.rules.watch.as_secs_f64(),
+            requests: self.requests,
+            min_requests: self.rules.min_requests as f64,
+            all_ready: self.all_ready(),
+            counted,
+            seen: self.measured || self.probes.measured() || self.callers.test().is_some(),
+            clean: [errors, latency].iter().all(|said| matches!(said.opinion, Opinion::Clean | Opinion::Silent))
+                && !callers_open,
+            saturated: matches!(self.latency, Latency::Saturated(_)),
+        });
+        let verdict = match baked {
+            Baked::Pass => Verdict::Pass,
+            Baked::NoData => Verdict::Unknown(UnknownReason::NoData),
+            Baked::TooFew => Verdict::Unknown(UnknownReason::TooFew),
+            Baked::Saturated => Verdict::Unknown(UnknownReason::Saturated),
+            Baked::NotReady | Baked::Unsettled | Baked::Baking(_) => Verdict::Watching,
+        };
+        (verdict, explain::baked(self, baked, t))
+    }
+
+    fn all_ready(&self) -> bool {
+        let mut pods = self.roster.of(&self.to).peekable();
+        pods.peek().is_some() && pods.all(|pod| pod.state.ready)
+    }
+}

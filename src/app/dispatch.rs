@@ -1,0 +1,155 @@
+//! Routes decisions to those who act and tell. Nothing here waits for a write: the loop that decides is
+//! never held up.
+
+use crate::{
+    clock::Clock,
+    cluster::{Cluster, Freezes, ReadError, revisions},
+    domain::{Decision, Judgement, Revision, Rules, Seconds, Verdict, WorkloadId},
+    executor::{Choice, Executor, Gate, UndoError, UndoRequest},
+    record::{Leadership, PinState, Pins, Trigger},
+    report::events::{EventReason, Events},
+    telemetry::metrics,
+};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
+
+/// Whoever is told of decisions.
+pub(super) struct Dispatch {
+    pub cluster: Cluster,
+    pub executor: Arc<Executor>,
+    pub pins: Pins,
+    pub events: Arc<Events>,
+    pub leadership: Leadership,
+    pub freezes: watch::Receiver<Arc<Freezes>>,
+    pub clock: Clock,
+    /// Workloads whose undo is under way, and the gate that stopped the last try.
+    pub working: Arc<Mutex<BTreeMap<WorkloadId, Option<Gate>>>>,
+}
+
+impl Dispatch {
+    /// Runs until the loop that decides has ended, then waits for what is under way.
+    pub async fn run(self, mut decisions: mpsc::Receiver<Decision>) {
+        let mut tasks = JoinSet::new();
+        while let Some(decision) = decisions.recv().await {
+            while tasks.try_join_next().is_some() {}
+            match decision {
+                Decision::Recovery(recovery) => self.executor.recovery(*recovery),
+                // Only the leader writes and tells; the others judge along, to be ready.
+                _ if !self.leadership.leads() => {}
+                Decision::Began { workload, uid, from, vouched, .. } => {
+                    if vouched {
+                        self.pin(&mut tasks, workload, uid, from, PinState::Presumed);
+                    }
+                }
+                Decision::Judged { judgement, rules, uid, began, changed } => {
+                    if changed {
+                        self.tell(&mut tasks, &judgement, uid.clone());
+                    }
+                    match judgement.verdict {
+                        Verdict::Pass => {
+                            let (workload, to) = (judgement.workload.clone(), judgement.to.clone());
+                            self.pin(&mut tasks, workload, uid, to, PinState::Passed);
+                        }
+                        Verdict::Fail(_) => self.convict(&mut tasks, *judgement, rules, uid, began),
+                        _ => {}
+                    }
+                }
+            }
+        }
+        // Stopping: what was begun is finished or stays in the Incident for the next leader.
+        while tasks.join_next().await.is_some() {}
+    }
+
+    fn pin(&self, tasks: &mut JoinSet<()>, id: WorkloadId, uid: String, revision: Revision, state: PinState) {
+        let (cluster, pins) = (self.cluster.clone(), self.pins.clone());
+        tasks.spawn(async move {
+            match pin(&cluster, &pins, &id, &uid, &revision, state).await {
+                Ok(true) => tracing::info!(workload = %id, revision = %revision, "pinned as {}", state.as_str()),
+                Ok(false) => tracing::warn!(workload = %id, revision = %revision, "not pinned: history keeps it no more"),
+                Err(why) => tracing::warn!(workload = %id, revision = %revision, why, "not pinned"),
+            }
+        });
+    }
+
+    fn tell(&self, tasks: &mut JoinSet<()>, judgement: &Judgement, uid: String) {
+        let reason = EventReason::of_verdict(judgement.verdict);
+        let (events, id, note) = (self.events.clone(), judgement.workload.clone(), judgement.explanation.clone());
+        tasks.spawn(async move {
+            // Failures are logged and counted where they happen.
+            let _ = events.publish(&id, &uid, reason, &note).await;
+        });
+    }
+
+    fn convict(&self, tasks: &mut JoinSet<()>, judgement: Judgement, rules: Arc<Rules>, uid: String, began: Seconds) {
+        let id = judgement.workload.clone();
+        let before = {
+            let mut working = self.working.lock().unwrap_or_else(PoisonError::into_inner);
+            match working.get(&id) {
+                Some(None) => return,
+                _ => working.insert(id.clone(), None).flatten(),
+            }
+        };
+        let known = self.working.clone();
+        let (executor, clock) = (self.executor.clone(), self.clock);
+        let frozen_by = self.freezes.borrow().clone();
+        let cluster = self.cluster.clone();
+        tasks.spawn(async move {
+            let frozen = frozen(&cluster, &frozen_by, &id, clock.now()).await;
+            if let Some(since) = judgement.harm_since {
+                metrics::detected(judgement.t - since);
+            }
+            let request = UndoRequest {
+                id: id.clone(),
+                uid: uid.clone(),
+                bad: judgement.to.clone(),
+                from: Some(judgement.from.clone()),
+                rules,
+                frozen,
+                judgement: Some(judgement),
+                began: Some(began),
+                by: Trigger { by: "Lastgood".into(), manual: false, note: None },
+                choice: Choice::LastGood,
+            };
+            let stopped_by = match executor.undo(request).await {
+                Ok(_) => None,
+                Err(UndoError::Blocked(blocked, _)) => {
+                    metrics::gate(blocked.gate.as_str());
+                    if before != Some(blocked.gate) {
+                        tracing::info!(workload = %id, gate = %blocked.gate, "not undone: {}", blocked.why);
+                    }
+                    Some(blocked.gate)
+                }
+                Err(UndoError::Failed(why)) => {
+                    tracing::error!(workload = %id, why, "the undo failed before anything was written; it is tried again");
+                    None
+                }
+            };
+            let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+            match stopped_by {
+                Some(gate) => known.insert(id, Some(gate)),
+                None => known.remove(&id),
+            };
+        });
+    }
+}
+
+/// Why the workload is frozen now; its own annotations are read afresh.
+async fn frozen(cluster: &Cluster, freezes: &Freezes, id: &WorkloadId, now: Seconds) -> Option<String> {
+    let object = crate::cluster::get_raw(&cluster.reader, id).await.ok()?;
+    freezes.why(&id.namespace, &object.metadata.annotations.unwrap_or_default(), now)
+}
+
+/// Keeps a copy of a revision; `false` when history keeps it no more.
+async fn pin(cluster: &Cluster, pins: &Pins, id: &WorkloadId, uid: &str, revision: &Revision, state: PinState) -> Result<bool, String> {
+    let said = |e: ReadError| e.to_string();
+    let view = crate::cluster::get_view(&cluster.reader, id).await.map_err(said)?;
+    let entries = revisions(&cluster.reader, id, uid, &view.selector).await.map_err(said)?;
+    let Some(entry) = entries.iter().find(|e| e.mark.revision == *revision) else { return Ok(false) };
+    pins.pin(id, uid, entry, state).await.map(|()| true).map_err(|e| e.to_string())
+}

@@ -1,0 +1,262 @@
+//! The wiring of the daemon: everything is made here, handed what it needs, and stopped in order.
+
+mod dispatch;
+mod permissions;
+mod tell;
+
+use crate::{
+    clock::Clock,
+    cluster::{Cluster, ClusterOptions, ConnectError, connect, watch_freezes, watch_workloads},
+    config::{ActiveThresholds, Facts, Faults, Loaded, Reload, Settings, watch_thresholds},
+    domain::{Rules, Snapshot, WorkloadId},
+    executor::Executor,
+    record::{Incidents, Leadership, Pins, elect},
+    report::{Context, ReportError, events::Events, notify::Notifiers},
+    serve::{self, Heartbeat, ServeError, Served},
+    sources::{SourceError, Sources},
+    telemetry::{TelemetryError, metrics},
+    watchdog::{Inputs, Watchdog},
+};
+use dispatch::Dispatch;
+use std::{sync::Arc, time::Duration};
+use tell::Teller;
+use tokio::sync::{mpsc, watch};
+
+/// Decisions that may wait for those who act.
+const DECISIONS: usize = 256;
+/// Outcomes that may wait to be told; what does not fit is swept up later.
+const OUTCOMES: usize = 256;
+/// The loop turns at least once a tick; this long without a turn it is stuck (I16).
+const STUCK_AFTER: Duration = Duration::from_secs(120);
+/// How long stopping may take; Kubernetes kills after 30 s.
+const GRACE: Duration = Duration::from_secs(25);
+const PERMISSIONS_EVERY: Duration = Duration::from_secs(300);
+
+/// Why the daemon does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The configuration is wrong.
+    #[error("{0}")]
+    Config(#[from] Faults),
+    /// There is no cluster to talk to.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The address is taken, or the server broke.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    /// A source cannot be built from its settings.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// A notifier cannot be built from its settings.
+    #[error(transparent)]
+    Report(#[from] ReportError),
+    /// Logs or metrics cannot be set up.
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
+}
+
+/// Runs the daemon until `stop` turns true.
+///
+/// # Errors
+/// What is wrong with the configuration or the surroundings; never what is wrong with one workload.
+pub async fn run(loaded: Loaded, cluster: &ClusterOptions, mut stop: watch::Receiver<bool>) -> Result<(), AppError> {
+    let clock = Clock::system();
+    loaded.notes.iter().for_each(|note| tracing::warn!("{note}"));
+    let (thresholds, text) = loaded.load_thresholds()?;
+    let title = loaded.thresholds.display().to_string();
+    let reload = Reload::new(title, thresholds, text.as_deref(), clock.now());
+    let (thresholds, watching) = watch_thresholds(loaded.thresholds.clone(), reload, clock);
+    tokio::spawn(watching);
+    let settings = loaded.settings;
+    let exporter = metrics::install()?;
+    tokio::spawn(metrics::upkeep(exporter.clone()));
+    let server = serve::bind(settings.listen).await?;
+    let (sources, readings) = Sources::new(&settings.sources, clock)?;
+    let sources = Arc::new(sources);
+    let cluster = connect(cluster).await?;
+    let own = own_namespace(&settings, &cluster);
+    let context = Context {
+        environment: settings.environment.clone(),
+        cluster: settings.cluster.clone(),
+        version: env!("CARGO_PKG_VERSION").into(),
+    };
+    let notifiers = Notifiers::new(&settings.notifiers, context.clone(), clock)?;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), cluster = cluster.url, namespace = own, "lastgood starts");
+
+    let (snapshot_tx, snapshot_rx) = watch::channel(Arc::new(Snapshot::default()));
+    let (served_tx, served_rx) = watch::channel(Arc::new(Snapshot::default()));
+    let heartbeat = Heartbeat::new("watchdog", STUCK_AFTER);
+    let served = Served { snapshot: served_rx, heartbeats: vec![heartbeat.clone()], metrics: exporter.renderer(), clock };
+    let serving = tokio::spawn(server.run(served, stop.clone()));
+
+    // The lease is given back last of all, after the executor has put down its work.
+    let (release, released) = watch::channel(false);
+    let identity = identity();
+    let (leadership, election) = if settings.leader_election {
+        let (leadership, task) = elect(&cluster, &own, identity.clone(), clock, released);
+        (leadership, Some(task))
+    } else {
+        (Leadership::alone(), None)
+    };
+    let freezes = watch_freezes(&cluster, &own);
+    let missing = watch_permissions(&cluster, &own, &settings);
+    tokio::spawn(serve_snapshot(snapshot_rx, served_tx, leadership.clone(), missing));
+    let check = sources.clone();
+    tokio::spawn(async move {
+        for (source, result) in check.check().await {
+            match result {
+                Ok(said) => tracing::info!(source, "{said}"),
+                Err(why) => tracing::warn!(source, "{why}"),
+            }
+        }
+    });
+
+    let (outcomes_tx, outcomes_rx) = mpsc::channel(OUTCOMES);
+    let executor = Arc::new(Executor::new(cluster.clone(), leadership.clone(), clock, settings.environment.clone(), outcomes_tx));
+    let events = Arc::new(Events::new(cluster.writer.clone(), clock, identity));
+    let teller = Teller {
+        incidents: Incidents::new(cluster.writer.clone(), clock),
+        events: events.clone(),
+        notifiers,
+        context,
+        folder: settings.reports.folder.clone(),
+        leadership: leadership.clone(),
+        clock,
+    };
+    let (silence, silenced) = watch::channel(false);
+    let telling = tokio::spawn(teller.run(outcomes_rx, silenced));
+    tokio::spawn(resume_when_leading(executor.clone(), leadership.clone(), cluster.clone(), thresholds.clone()));
+
+    let (decisions_tx, decisions_rx) = mpsc::channel(DECISIONS);
+    let dispatch = Dispatch {
+        cluster: cluster.clone(),
+        executor: executor.clone(),
+        pins: Pins::new(cluster.writer.clone()),
+        events,
+        leadership,
+        freezes: freezes.clone(),
+        clock,
+        working: Arc::default(),
+    };
+    let dispatching = tokio::spawn(dispatch.run(decisions_rx));
+
+    let inputs = Inputs {
+        seen: watch_workloads(&cluster, &settings.namespaces),
+        cluster,
+        sources,
+        readings,
+        thresholds,
+        freezes,
+        clock,
+        interval: settings.interval,
+    };
+    Watchdog::new(inputs, decisions_tx, snapshot_tx).run(stop.clone(), || heartbeat.beat()).await;
+
+    let _ = stop.wait_for(|stop| *stop).await;
+    tracing::info!("stopping: no new work is taken");
+    let orderly = async {
+        let _ = dispatching.await;
+        let _ = silence.send(true);
+        let _ = telling.await;
+    };
+    if tokio::time::timeout(GRACE, orderly).await.is_err() {
+        tracing::warn!("an undo is still being verified; whoever leads next goes on with it");
+    }
+    let _ = release.send(true);
+    if let Some(election) = election {
+        let _ = tokio::time::timeout(Duration::from_secs(5), election).await;
+    }
+    serving.await.unwrap_or(Ok(()))?;
+    Ok(())
+}
+
+/// The namespace of the daemon's own objects: from the settings, else `POD_NAMESPACE`, else the kubeconfig's.
+pub fn own_namespace(settings: &Settings, cluster: &Cluster) -> String {
+    [settings.namespace.clone(), std::env::var("POD_NAMESPACE").unwrap_or_default()]
+        .into_iter()
+        .find(|n| !n.is_empty())
+        .unwrap_or_else(|| cluster.default_namespace.clone())
+}
+
+/// A name for this replica: the pod's, else host-like and unique.
+fn identity() -> String {
+    let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "lastgood".into());
+    format!("{host}-{}", std::process::id())
+}
+
+/// Each time this replica takes the lead, what was left open is taken up.
+async fn resume_when_leading(
+    executor: Arc<Executor>,
+    mut leadership: Leadership,
+    cluster: Cluster,
+    thresholds: watch::Receiver<Arc<ActiveThresholds>>,
+) {
+    let mut led = false;
+    loop {
+        let leads = leadership.leads();
+        if leads && !led {
+            let rules = async |id: &WorkloadId| rules_now(&cluster, &thresholds, id).await;
+            match executor.resume(rules).await {
+                Ok(0) => {}
+                Ok(count) => tracing::info!(count, "incidents that were open have been brought to an end"),
+                Err(error) => {
+                    tracing::warn!(%error, "open incidents cannot be read; trying again");
+                    tokio::time::sleep(Duration::from_secs(5)).await;
+                    continue;
+                }
+            }
+        }
+        led = leads;
+        leadership.changed().await;
+    }
+}
+
+async fn rules_now(cluster: &Cluster, thresholds: &watch::Receiver<Arc<ActiveThresholds>>, id: &WorkloadId) -> Arc<Rules> {
+    let Ok(view) = crate::cluster::get_view(&cluster.reader, id).await else { return Arc::default() };
+    let facts = Facts { namespace: &id.namespace, kind: id.kind, name: &id.name, labels: &view.labels, annotations: &view.annotations };
+    thresholds.borrow().thresholds.rules_for(&facts).rules
+}
+
+/// The missing permissions, asked for again now and then.
+fn watch_permissions(cluster: &Cluster, own: &str, settings: &Settings) -> watch::Receiver<Vec<String>> {
+    let (tx, rx) = watch::channel(Vec::new());
+    let (client, own, scopes, lease) =
+        (cluster.reader.clone(), own.to_owned(), settings.namespaces.clone(), settings.leader_election);
+    tokio::spawn(async move {
+        let mut tick = tokio::time::interval(PERMISSIONS_EVERY);
+        loop {
+            tick.tick().await;
+            let missing = permissions::missing(&client, &own, &scopes, lease).await;
+            if *tx.borrow() != missing {
+                missing.iter().for_each(|what| tracing::warn!("{what}"));
+            }
+            if tx.send(missing).is_err() {
+                return;
+            }
+        }
+    });
+    rx
+}
+
+/// What is served is what the loop knows, and who leads, and what may not be done.
+async fn serve_snapshot(
+    mut from: watch::Receiver<Arc<Snapshot>>,
+    to: watch::Sender<Arc<Snapshot>>,
+    leadership: Leadership,
+    mut missing: watch::Receiver<Vec<String>>,
+) {
+    let mut tick = tokio::time::interval(Duration::from_secs(2));
+    loop {
+        tokio::select! {
+            changed = from.changed() => if changed.is_err() { return },
+            Ok(()) = missing.changed() => {}
+            _ = tick.tick() => {}
+        }
+        let mut snapshot = (**from.borrow_and_update()).clone();
+        snapshot.leader = leadership.leads();
+        snapshot.degraded.extend(missing.borrow().iter().cloned());
+        snapshot.degraded.extend(leadership.trouble().map(|why| format!("the lease cannot be used: {why}")));
+        metrics::leader(snapshot.leader);
+        to.send_replace(Arc::new(snapshot));
+    }
+}

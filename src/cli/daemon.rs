@@ -1,0 +1,51 @@
+//! Asks the daemon what it knows: at an address, else through the API server's proxy to its Service.
+
+use super::{Context, Failure, exit};
+use crate::{cluster::READ_DEADLINE, domain::Snapshot};
+use std::time::Duration;
+
+/// Port of the daemon's Service.
+const SERVICE: &str = "lastgood:http";
+const DEADLINE: Duration = Duration::from_secs(5);
+const MAX_BYTES: usize = 64 << 20;
+
+/// The daemon's snapshot.
+pub(super) async fn snapshot(ctx: &Context) -> Result<Snapshot, Failure> {
+    let text = match &ctx.global.server {
+        Some(url) => direct(url).await.map_err(|why| Failure::new(exit::ERROR, why))?,
+        None => through_api_server(ctx).await?,
+    };
+    serde_json::from_str(&text).map_err(|e| Failure::new(exit::ERROR, format!("the daemon's answer cannot be read: {e}")))
+}
+
+async fn direct(url: &str) -> Result<String, String> {
+    let unreachable = |e: reqwest::Error| format!("no daemon answers at {url}: {}", e.without_url());
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(DEADLINE)
+        .timeout(DEADLINE)
+        .build()
+        .map_err(unreachable)?;
+    let answer = client.get(format!("{}/api/v1/snapshot", url.trim_end_matches('/'))).send().await.map_err(unreachable)?;
+    let answer = answer.error_for_status().map_err(unreachable)?;
+    if answer.content_length().is_some_and(|n| n > MAX_BYTES as u64) {
+        return Err(format!("the answer from {url} is larger than {MAX_BYTES} bytes"));
+    }
+    answer.text().await.map_err(unreachable)
+}
+
+async fn through_api_server(ctx: &Context) -> Result<String, Failure> {
+    let namespace = &ctx.global.daemon_namespace;
+    let path = format!("/api/v1/namespaces/{namespace}/services/{SERVICE}/proxy/api/v1/snapshot");
+    let request = http::Request::get(&path)
+        .body(Vec::new())
+        .map_err(|e| Failure::new(exit::USAGE, format!("{namespace} is not a namespace: {e}")))?;
+    let why = match tokio::time::timeout(READ_DEADLINE, ctx.cluster.reader.request_text(request)).await {
+        Ok(Ok(text)) => return Ok(text),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "no answer in time".into(),
+    };
+    let text = format!("the daemon in namespace {namespace} cannot be asked: {why}. Is it installed (kubectl apply -k deploy/)? --server URL asks it directly");
+    Err(Failure::new(exit::ERROR, text))
+}

@@ -1,0 +1,21 @@
+//! The edge that observes Kubernetes: trimmed views, open watches, history on demand.
+//!
+//! Nothing here writes. [`detect`] and [`template`] are pure.
+
+mod connect;
+mod detect;
+mod freeze;
+mod history;
+mod pods;
+mod template;
+mod view;
+mod watch;
+
+pub use connect::{Cluster, ClusterOptions, ConnectError, Contact, READ_DEADLINE, WRITE_DEADLINE, connect};
+pub use detect::{Change, Tracker, ended_recently};
+pub use freeze::{Freeze, Freezes, PAUSE_CONFIG_MAP, PAUSE_REASON, PAUSE_UNTIL, watch_freezes};
+pub use history::{ReadError, RevisionEntry, before, get_raw, get_view, raw_api, revision_label, revisions, within};
+pub use pods::{PodSeen, PodWatch, seen as pod_seen, watch_pods};
+pub use template::{POD_TEMPLATE_HASH, TemplateMark, images, restorable};
+pub use view::{Progress, RawDaemonSet, RawDeployment, RawStatefulSet, WorkloadView, of_raw};
+pub use watch::{Seen, WATCH_SECONDS, watch_workloads};

@@ -1,0 +1,246 @@
+//! Everything before the first write: fresh reads, the gates, the plan, the rehearsal.
+
+use super::{
+    gate::{Blocked, Gate, PastUndo, Situation, gate},
+    plan::{Plan, check, plan},
+    references,
+    send::{self, Sent},
+    target::{Known, NoTarget, Target, choose, chosen},
+};
+use crate::{
+    clock::seconds,
+    cluster::{Cluster, RevisionEntry, WorkloadView, get_raw, of_raw, revisions},
+    domain::{Judgement, Revision, Rules, Seconds, WorkloadId},
+    record::{Incident, Incidents, Phase, Pin, PinState, Pins, RecordError, RevisionRef, Trigger},
+};
+use serde_json::Value;
+use std::{collections::BTreeSet, sync::Arc};
+
+/// Which revision a person chose.
+#[derive(Debug, Clone)]
+pub enum Choice {
+    /// The last known good one.
+    LastGood,
+    /// A number, as Kubernetes counts now.
+    Number(i64),
+    /// A template hash.
+    Revision(Revision),
+}
+
+/// What is asked of the executor.
+#[derive(Debug, Clone)]
+pub struct UndoRequest {
+    /// Which workload.
+    pub id: WorkloadId,
+    /// Its uid when it was judged.
+    pub uid: String,
+    /// The bad revision.
+    pub bad: Revision,
+    /// The revision that was serving before it.
+    pub from: Option<Revision>,
+    /// The rules in force.
+    pub rules: Arc<Rules>,
+    /// Why a person froze it, if so.
+    pub frozen: Option<String>,
+    /// The verdict, when there is one.
+    pub judgement: Option<Judgement>,
+    /// When the rollout began.
+    pub began: Option<Seconds>,
+    /// Who asks.
+    pub by: Trigger,
+    /// Where to go.
+    pub choice: Choice,
+}
+
+/// An undo that may be sent now.
+pub struct Prepared {
+    /// The patch and its names.
+    pub plan: Plan,
+    /// Where it goes.
+    pub target: Target,
+    /// The live object that the plan was made from.
+    pub live: Value,
+    /// Images and number of the bad revision.
+    pub bad: RevisionRef,
+    /// What could not be looked up.
+    pub unchecked: Vec<String>,
+}
+
+/// Why an undo is not prepared.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// A gate; the bad revision and the target as far as they are known.
+    Blocked { blocked: Blocked, bad: RevisionRef, target: Option<RevisionRef> },
+    /// The cluster could not be read or did not answer clearly.
+    Error(String),
+}
+
+impl From<RecordError> for Stop {
+    fn from(error: RecordError) -> Self {
+        Stop::Error(error.to_string())
+    }
+}
+
+impl From<crate::cluster::ReadError> for Stop {
+    fn from(error: crate::cluster::ReadError) -> Self {
+        Stop::Error(error.to_string())
+    }
+}
+
+pub(super) struct Readers<'a> {
+    pub cluster: &'a Cluster,
+    pub incidents: &'a Incidents,
+    pub pins: &'a Pins,
+    pub leads: bool,
+    pub now: Seconds,
+}
+
+/// Reads everything afresh and goes through the gates; nothing is written.
+pub(super) async fn prepare(r: &Readers<'_>, request: &UndoRequest, undo_id: &str) -> Result<Prepared, Stop> {
+    let object = get_raw(&r.cluster.reader, &request.id).await?;
+    let Some(view) = of_raw(request.id.kind, &object) else {
+        return Err(Stop::Error(format!("{} cannot be read", request.id)));
+    };
+    let live = serde_json::to_value(&object).map_err(|e| Stop::Error(e.to_string()))?;
+    let entries = revisions(&r.cluster.reader, &request.id, &view.uid, &view.selector).await?;
+    let pins = r.pins.of(&request.id, &view.uid).await?;
+    let of_workload = r.incidents.of(&request.id.namespace, &view.uid).await?;
+    let past = past(&r.incidents.list(None, "").await?);
+
+    let target = pick(request, &view, &entries, &pins, &of_workload);
+    let bad = reference(&entries, &request.bad, &view);
+    let situation = Situation {
+        now: r.now,
+        id: &request.id,
+        judged_uid: &request.uid,
+        live_uid: &view.uid,
+        bad: &request.bad,
+        live: &view.template.revision,
+        leads: r.leads,
+        paused: view.paused,
+        deleting: view.deleting,
+        owner: view.owner,
+        frozen: request.frozen.as_deref(),
+        rules: &request.rules,
+        undone_before: undone_before(&of_workload, &request.bad),
+        past: &past,
+        target: target.as_ref(),
+        manual: request.by.manual,
+    };
+    let target_ref = target.as_ref().ok().map(Target::reference);
+    let block = |blocked| Stop::Blocked { blocked, bad: bad.clone(), target: target_ref.clone() };
+    gate(&situation).map_err(block)?;
+    let target = target.map_err(|_| Stop::Error("no target although the gate let it pass".into()))?;
+
+    let references = references::check(&r.cluster.reader, &request.id.namespace, &target.template).await;
+    if !references.missing.is_empty() {
+        let why = format!("the revision to go back to needs what is gone: {}", references.missing.join(", "));
+        return Err(block(Blocked { gate: Gate::NotRunnable, why }));
+    }
+
+    let plan = plan(&live, &target, undo_id);
+    // I4 by name: the plan is for the template that was judged.
+    assert_eq!(plan.bad, request.bad, "I4: the live template is the judged one");
+    match send::patch(&r.cluster.writer, &request.id, &plan.patch, true).await {
+        Sent::Applied(rehearsed) => {
+            let rehearsed = serde_json::to_value(&*rehearsed).map_err(|e| Stop::Error(e.to_string()))?;
+            check(&live, &rehearsed, &plan).map_err(|why| block(Blocked { gate: Gate::Admission, why }))?;
+        }
+        Sent::Refused(why) => {
+            let why = format!("the API server refuses the undo: {why}");
+            return Err(block(Blocked { gate: Gate::Admission, why }));
+        }
+        Sent::MovedOn => return Err(Stop::Error("the workload changed while the undo was rehearsed".into())),
+        Sent::Later { why, .. } | Sent::Unclear(why) => {
+            return Err(Stop::Error(format!("the rehearsal got no answer: {why}")));
+        }
+    }
+    Ok(Prepared { plan, target, live, bad, unchecked: references.unchecked })
+}
+
+fn pick(
+    request: &UndoRequest,
+    view: &WorkloadView,
+    entries: &[RevisionEntry],
+    pins: &[Pin],
+    incidents: &[Incident],
+) -> Result<Target, NoTarget> {
+    let known_bad = known_bad(incidents, pins);
+    // Without a trial (a person asks), the newest other revision was serving before.
+    let before = crate::cluster::before(entries, &view.template.revision).map(|e| &e.mark.revision);
+    let known = Known {
+        bad: &request.bad,
+        from: request.from.as_ref().or(before),
+        from_measured_good: request.judgement.as_ref().and_then(|j| j.baseline_good),
+        entries,
+        pins,
+        known_bad: &known_bad,
+    };
+    let wanted = match &request.choice {
+        Choice::LastGood => return choose(&known),
+        Choice::Number(number) => entries.iter().find(|e| e.number == *number).map(|e| e.mark.revision.clone()),
+        Choice::Revision(revision) => Some(revision.clone()),
+    };
+    let not_kept = || {
+        let kept = entries.iter().map(|e| format!("{} ({}, {})", e.number, e.mark.images.join(", "), e.mark.revision));
+        NoTarget::NothingSafe(kept.map(|e| format!("not chosen: revision {e}")).collect())
+    };
+    wanted.and_then(|wanted| chosen(&known, &wanted)).ok_or_else(not_kept)
+}
+
+/// Revisions that an incident names as bad, unless they passed a trial after it.
+fn known_bad(incidents: &[Incident], pins: &[Pin]) -> BTreeSet<Revision> {
+    let passed_since = |bad: &Revision, t: Seconds| {
+        pins.iter().any(|p| p.state == PinState::Passed && p.mark.revision == *bad && p.pinned > t)
+    };
+    let bad = |i: &Incident| (!i.spec.trigger.manual).then(|| (i.spec.bad.hash.clone(), seconds(i.spec.decided)));
+    incidents.iter().filter_map(bad).filter(|(hash, t)| !passed_since(hash, *t)).map(|(hash, _)| hash).collect()
+}
+
+/// I1: whether this bad template of this workload was undone by Lastgood before.
+fn undone_before(incidents: &[Incident], bad: &Revision) -> bool {
+    let applied = |i: &&Incident| i.status.as_ref().is_some_and(|s| s.applied.is_some() || s.phase.was_applied());
+    incidents.iter().filter(|i| !i.spec.trigger.manual && i.spec.bad.hash == *bad).any(|i| applied(&i))
+}
+
+fn past(incidents: &[Incident]) -> Vec<PastUndo> {
+    incidents
+        .iter()
+        .filter_map(|i| {
+            let status = i.status.as_ref()?;
+            let t = status.applied.or((status.phase == Phase::Intended).then_some(i.spec.decided))?;
+            Some(PastUndo {
+                uid: i.spec.workload.uid.clone(),
+                namespace: i.metadata.namespace.clone().unwrap_or_default(),
+                t: seconds(t),
+                manual: i.spec.trigger.manual,
+            })
+        })
+        .collect()
+}
+
+fn reference(entries: &[RevisionEntry], revision: &Revision, view: &WorkloadView) -> RevisionRef {
+    match entries.iter().find(|e| e.mark.revision == *revision) {
+        Some(e) => RevisionRef {
+            hash: revision.clone(),
+            number: Some(e.number),
+            images: e.mark.images.clone(),
+            object: Some(e.object.clone()),
+        },
+        None => {
+            RevisionRef { hash: revision.clone(), number: None, images: view.template.images.clone(), object: None }
+        }
+    }
+}
+
+impl Target {
+    /// The target as an incident names it.
+    pub fn reference(&self) -> RevisionRef {
+        RevisionRef {
+            hash: self.mark.revision.clone(),
+            number: self.number,
+            images: self.mark.images.clone(),
+            object: Some(self.object.clone()),
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! Pure. Which revision an undo goes to (I2).
+
+use crate::{
+    cluster::{RevisionEntry, TemplateMark},
+    domain::Revision,
+    record::{Pin, PinState},
+};
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+/// The revision that an undo goes to, and why it is believed to be good.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// Its names.
+    pub mark: TemplateMark,
+    /// Its number now, if Kubernetes still keeps it.
+    pub number: Option<i64>,
+    /// Object that holds the template.
+    pub object: String,
+    /// The template as it will be written.
+    pub template: Value,
+    /// Why it counts as good.
+    pub why: String,
+}
+
+/// Why there is no target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NoTarget {
+    /// The bad revision is a mere restart of a good one: going back would change nothing.
+    RestartOnly,
+    /// Nothing safe is left; each revision that was looked at, and why it does not do.
+    NothingSafe(Vec<String>),
+}
+
+/// All that is known of a workload's revisions when a target is chosen.
+pub struct Known<'a> {
+    /// The bad revision.
+    pub bad: &'a Revision,
+    /// The revision that was serving before it.
+    pub from: Option<&'a Revision>,
+    /// Whether measurements from before the rollout show `from` within its limits.
+    pub from_measured_good: Option<bool>,
+    /// What Kubernetes keeps, newest number first.
+    pub entries: &'a [RevisionEntry],
+    /// What we keep, latest first.
+    pub pins: &'a [Pin],
+    /// Revisions that an incident names as bad.
+    pub known_bad: &'a BTreeSet<Revision>,
+}
+
+/// The last revision that is known good: the one that was serving before, if it is; else the latest
+/// pin. Never "the second highest number".
+///
+/// # Errors
+/// What was looked at.
+pub fn choose(known: &Known<'_>) -> Result<Target, NoTarget> {
+    let content = |revision: &Revision| mark(known, revision).map(|m| &m.but_restart);
+    let bad_content = content(known.bad);
+    let is_bad = |m: &TemplateMark| {
+        known.known_bad.contains(&m.revision)
+            || known.known_bad.iter().filter_map(content).any(|bad| *bad == m.but_restart)
+    };
+    let same = |m: &TemplateMark| bad_content == Some(&m.but_restart);
+    let mut looked_at = Vec::new();
+
+    if let Some(from) = known.from.and_then(|from| mark(known, from)) {
+        match goodness(known, from) {
+            Ok(_) if same(from) => return Err(NoTarget::RestartOnly),
+            Ok(why) if !is_bad(from) => {
+                if let Some(target) = target(known, &from.revision, why) {
+                    return Ok(target);
+                }
+            }
+            Ok(_) => looked_at.push(format!("{}: an incident names it as bad", named(from))),
+            Err(why) => looked_at.push(format!("{}: {why}", named(from))),
+        }
+    }
+    for pin in known.pins {
+        if pin.mark.revision == *known.bad || Some(&pin.mark.revision) == known.from || same(&pin.mark) {
+            continue;
+        }
+        if is_bad(&pin.mark) {
+            looked_at.push(format!("{}: an incident names it as bad", named(&pin.mark)));
+        } else if let Some(target) = target(known, &pin.mark.revision, pinned(pin)) {
+            return Ok(target);
+        }
+    }
+    for entry in known.entries {
+        let m = &entry.mark;
+        let told = known.pins.iter().any(|p| p.mark.revision == m.revision) || Some(&m.revision) == known.from;
+        if m.revision != *known.bad && !told {
+            looked_at.push(format!("{} (revision {}): never seen good", named(m), entry.number));
+        }
+    }
+    Err(NoTarget::NothingSafe(looked_at))
+}
+
+/// Any revision that a person chose, known good or not.
+pub fn chosen(known: &Known<'_>, revision: &Revision) -> Option<Target> {
+    target(known, revision, "chosen by a person".into())
+}
+
+fn goodness(known: &Known<'_>, from: &TemplateMark) -> Result<String, &'static str> {
+    let pin = known.pins.iter().find(|p| p.mark.revision == from.revision && p.state == PinState::Passed);
+    if let Some(pin) = pin {
+        return Ok(pinned(pin));
+    }
+    if known.from_measured_good == Some(false) {
+        return Err("was beyond its limits before the rollout");
+    }
+    if let Some(pin) = known.pins.iter().find(|p| p.mark.revision == from.revision) {
+        return Ok(pinned(pin));
+    }
+    match known.from_measured_good {
+        Some(true) => Ok("kept its limits before the rollout".into()),
+        _ => Err("was not seen fully available before the rollout, and nothing measured it"),
+    }
+}
+
+fn pinned(pin: &Pin) -> String {
+    let when = crate::clock::timestamp(pin.pinned).strftime("%Y-%m-%d %H:%MZ").to_string();
+    match pin.state {
+        PinState::Passed => format!("passed its trial on {when}"),
+        PinState::Presumed => format!("was fully rolled out and available on {when}"),
+    }
+}
+
+fn mark<'a>(known: &Known<'a>, revision: &Revision) -> Option<&'a TemplateMark> {
+    let entry = known.entries.iter().map(|e| &e.mark).find(|m| m.revision == *revision);
+    entry.or_else(|| known.pins.iter().map(|p| &p.mark).find(|m| m.revision == *revision))
+}
+
+fn target(known: &Known<'_>, revision: &Revision, why: String) -> Option<Target> {
+    if let Some(e) = known.entries.iter().find(|e| e.mark.revision == *revision) {
+        let (mark, object, template) = (e.mark.clone(), e.object.clone(), e.template.clone());
+        return Some(Target { mark, number: Some(e.number), object, template, why });
+    }
+    let pin = known.pins.iter().find(|p| p.mark.revision == *revision)?;
+    let object = format!("ControllerRevision/{}", pin.object);
+    Some(Target { mark: pin.mark.clone(), number: None, object, template: pin.template.clone(), why })
+}
+
+fn named(mark: &TemplateMark) -> String {
+    format!("{} ({})", mark.images.join(", "), mark.revision)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn template(image: &str, restarted: bool) -> Value {
+        let annotations = if restarted { json!({"kubectl.kubernetes.io/restartedAt": "x"}) } else { json!({}) };
+        json!({"metadata": {"annotations": annotations}, "spec": {"containers": [{"image": image}]}})
+    }
+
+    fn entry(number: i64, image: &str, restarted: bool) -> RevisionEntry {
+        let template = template(image, restarted);
+        RevisionEntry {
+            mark: TemplateMark::of(&template),
+            number,
+            created: 0.0,
+            object: format!("ReplicaSet/rs-{number}"),
+            pod_label: number.to_string(),
+            change_cause: None,
+            template,
+        }
+    }
+
+    fn pin(image: &str, state: PinState, pinned: f64) -> Pin {
+        let template = template(image, false);
+        let mark = TemplateMark::of(&template);
+        Pin { mark, state, pinned, number: 1, object: format!("pin-{image}"), template }
+    }
+
+    fn choice(
+        entries: &[RevisionEntry],
+        pins: &[Pin],
+        bad: &[&RevisionEntry],
+        measured: Option<bool>,
+    ) -> Result<String, NoTarget> {
+        let known_bad = bad.iter().map(|e| e.mark.revision.clone()).collect();
+        let known = Known {
+            bad: &entries[0].mark.revision,
+            from: entries.get(1).map(|e| &e.mark.revision),
+            from_measured_good: measured,
+            entries,
+            pins,
+            known_bad: &known_bad,
+        };
+        choose(&known).map(|t| t.mark.images.join(","))
+    }
+
+    #[test]
+    fn the_revision_before_if_it_was_seen_good() {
+        let entries = [entry(2, "b", false), entry(1, "a", false)];
+        assert_eq!(choice(&entries, &[pin("a", PinState::Presumed, 1.0)], &[], None), Ok("a".into()));
+        assert_eq!(choice(&entries, &[], &[], Some(true)), Ok("a".into()));
+    }
+
+    #[test]
+    fn nothing_unknown_is_ever_a_target() {
+        let entries = [entry(2, "b", false), entry(1, "a", false)];
+        let Err(NoTarget::NothingSafe(looked_at)) = choice(&entries, &[], &[], None) else { panic!("a target") };
+        assert_eq!(looked_at.len(), 1);
+        assert!(choice(&entries, &[pin("a", PinState::Presumed, 1.0)], &[], Some(false)).is_err());
+        assert!(choice(&entries[..1], &[], &[], None).is_err());
+    }
+
+    #[test]
+    fn bad_then_worse_goes_to_the_last_good_and_not_to_the_first_bad() {
+        let entries = [entry(3, "worse", false), entry(2, "bad", false), entry(1, "good", false)];
+        let pins = [pin("good", PinState::Presumed, 1.0)];
+        assert_eq!(choice(&entries, &pins, &[&entries[1]], None), Ok("good".into()));
+        assert_eq!(choice(&entries, &pins, &[], None), Ok("good".into()), "the middle one was never seen good");
+    }
+
+    #[test]
+    fn a_restart_of_a_bad_image_goes_to_the_good_one() {
+        let entries = [entry(3, "bad", true), entry(2, "bad", false), entry(1, "good", false)];
+        let pins = [pin("bad", PinState::Presumed, 2.0), pin("good", PinState::Passed, 1.0)];
+        // kubectl's rule would take revision 2, the same image again.
+        assert_eq!(choice(&entries, &pins[1..], &[&entries[1]], None), Ok("good".into()));
+    }
+
+    #[test]
+    fn a_restart_of_a_good_image_is_not_undone() {
+        let entries = [entry(2, "good", true), entry(1, "good", false), entry(0, "older", false)];
+        let pins = [pin("good", PinState::Passed, 2.0), pin("older", PinState::Passed, 1.0)];
+        assert_eq!(choice(&entries, &pins, &[], None), Err(NoTarget::RestartOnly));
+    }
+
+    #[test]
+    fn a_pin_outlives_the_history() {
+        let entries = [entry(2, "b", false)];
+        assert_eq!(choice(&entries, &[pin("a", PinState::Passed, 1.0)], &[], None), Ok("a".into()));
+    }
+
+    #[test]
+    fn a_known_bad_pin_is_passed_over() {
+        let (bad, old) = (entry(1, "a", false), pin("z", PinState::Passed, 0.5));
+        let entries = [entry(2, "b", false), bad.clone()];
+        let pins = [pin("a", PinState::Presumed, 1.0), old];
+        assert_eq!(choice(&entries, &pins, &[&bad], None), Ok("z".into()));
+    }
+}

@@ -1,0 +1,213 @@
+//! Pure. From the series of an answer to observations: whose pod, which family, which signal.
+//!
+//! Series of pods or workloads that are not under trial are left out; a query that matches too much
+//! can so never speak for another workload (safety.md fault 49).
+
+use super::{
+    callers::{Caller, Totals},
+    envelope::Series,
+    plan::{Group, Part},
+    promql::MARK,
+};
+use crate::{
+    domain::{Counts, Observation, Observed, PodId, Preset, TrialTarget, WorkloadId},
+    sources::families::{CALLERS, Candidates, Family, PODS, add_bucket, is_count, serves},
+};
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+/// Milliseconds since the epoch: a time that can be a key.
+type Millis = i64;
+
+/// The trials, found by pod and by name.
+pub(super) struct Targets<'a> {
+    pods: HashMap<(&'a str, &'a str), &'a TrialTarget>,
+    names: HashMap<(&'a str, &'a str), Option<&'a TrialTarget>>,
+}
+
+impl<'a> Targets<'a> {
+    pub(super) fn of(trials: &'a [TrialTarget]) -> Self {
+        let mut targets = Self { pods: HashMap::new(), names: HashMap::new() };
+        for trial in trials {
+            for pod in &trial.pods {
+                targets.pods.insert((&pod.pod.namespace, &pod.pod.name), trial);
+            }
+            // Two kinds of one name cannot be told apart by a name: neither is believed.
+            let key = (trial.workload.namespace.as_str(), trial.workload.name.as_str());
+            targets.names.entry(key).and_modify(|other| *other = None).or_insert(Some(trial));
+        }
+        targets
+    }
+
+    fn pod(&self, namespace: &str, pod: &str) -> Option<&'a TrialTarget> {
+        self.pods.get(&(namespace, pod)).copied()
+    }
+
+    fn named(&self, namespace: &str, name: &str) -> Option<&'a TrialTarget> {
+        self.names.get(&(namespace, name)).copied().flatten()
+    }
+
+    /// Whose series this is, by the labels of a callers' family.
+    fn called(&self, family: &Family, series: &Series) -> Option<&'a TrialTarget> {
+        let either = |one: &'static str, other: &'static str| match series.label(one) {
+            "" => series.label(other),
+            value => value,
+        };
+        let found = match family.preset {
+            Preset::Istio => {
+                self.named(series.label("destination_workload_namespace"), series.label("destination_workload"))
+            }
+            Preset::IngressNginx => {
+                self.named(either("exported_namespace", "namespace"), either("exported_service", "service"))
+            }
+            Preset::EnvoyGateway => {
+                let mut parts = series.label("envoy_cluster_name").split('/').skip(1);
+                self.named(parts.next()?, parts.next()?)
+            }
+            Preset::Traefik => self.traefik(series.label("service")),
+            _ => None,
+        };
+        found.filter(|trial| trial.rules.metrics.preset == family.preset)
+    }
+
+    /// `<namespace>-<service>-<port>@kubernetes[crd]`: where to cut is not written anywhere, so exactly
+    /// one cut must name a workload under trial.
+    fn traefik(&self, service: &str) -> Option<&'a TrialTarget> {
+        let (name, provider) = service.split_once('@')?;
+        if !matches!(provider, "kubernetes" | "kubernetescrd") {
+            return None;
+        }
+        let (name, _port) = name.rsplit_once('-')?;
+        let mut cuts = name.match_indices('-').filter_map(|(at, _)| self.named(&name[..at], &name[at + 1..]));
+        cuts.next().filter(|_| cuts.next().is_none())
+    }
+}
+
+/// What has been joined so far.
+#[derive(Default)]
+pub(super) struct Joined {
+    pods: BTreeMap<PodId, BTreeMap<Millis, Candidates>>,
+    callers: BTreeMap<WorkloadId, BTreeMap<Millis, BTreeMap<Caller, Counts>>>,
+    /// Pods that are scraped themselves; what a collector says of them is the same requests again.
+    direct: HashSet<PodId>,
+    /// Values that are no counts, buckets without a bound, marks that nobody set.
+    pub(super) malformed: u64,
+}
+
+fn millis(t: f64) -> Millis {
+    (t * 1e3).round() as Millis
+}
+
+/// Sets one signal of the counts; false when the series cannot be that signal.
+fn set(counts: &mut Counts, signal: &str, series: &Series, unit: f64, value: f64) -> bool {
+    match signal {
+        "requests" => *counts.requests.get_or_insert(0.0) += value,
+        "errors" => *counts.errors.get_or_insert(0.0) += value,
+        "latency" => return add_bucket(counts, series.label("le"), unit, value),
+        _ => return false,
+    }
+    true
+}
+
+impl Joined {
+    /// Takes in one answer. `at` replaces the times of the points (an instant query's own time).
+    pub(super) fn add(&mut self, targets: &Targets<'_>, group: &Group, part: Part, answer: &[Series], at: Option<f64>) {
+        for series in answer {
+            self.malformed += series.malformed;
+            for &(t, value) in &series.points {
+                if !is_count(value) || !self.point(targets, group, part, series, millis(at.unwrap_or(t)), value) {
+                    self.malformed += 1;
+                }
+            }
+        }
+    }
+
+    /// Joins one point; true also when it is simply not about a trial.
+    fn point(
+        &mut self,
+        targets: &Targets<'_>,
+        group: &Group,
+        part: Part,
+        series: &Series,
+        t: Millis,
+        value: f64,
+    ) -> bool {
+        let (namespace, pod) = (series.label("namespace"), series.label("pod"));
+        match group {
+            Group::Pods | Group::Resource => {
+                let Some((name, signal)) = series.label(MARK).split_once('/') else { return false };
+                let Some(at) = PODS.iter().position(|f| f.name == name) else { return false };
+                let Some(trial) = targets.pod(namespace, pod) else { return true };
+                if !serves(&PODS[at], trial.rules.metrics.preset) {
+                    return true;
+                }
+                let id = PodId::new(namespace, pod);
+                if *group == Group::Pods {
+                    self.direct.insert(id);
+                } else if self.direct.contains(&id) {
+                    return true;
+                }
+                let candidates = self.candidates(namespace, pod, t);
+                set(candidates.family(at), signal, series, PODS[at].unit, value)
+            }
+            Group::Callers(at) => {
+                let family = &CALLERS[*at];
+                let Some((_, signal)) = series.label(MARK).split_once('/') else { return false };
+                let Some(trial) = targets.called(family, series) else { return true };
+                set(self.caller(trial, series, t), signal, series, family.unit, value)
+            }
+            Group::Custom(queries) => {
+                let ours = |trial: &&TrialTarget| {
+                    let metrics = &trial.rules.metrics;
+                    metrics.preset == Preset::Custom && metrics.custom.as_ref() == Some(queries)
+                };
+                if pod.is_empty() {
+                    let named = targets.named(namespace, series.label("workload")).filter(ours);
+                    let Some(trial) = named else { return true };
+                    set(self.caller(trial, series, t), part.name(), series, 1.0, value)
+                } else {
+                    let Some(_) = targets.pod(namespace, pod).filter(ours) else { return true };
+                    // Own queries are the only family of such a pod; any place in the table will do.
+                    set(self.candidates(namespace, pod, t).family(0), part.name(), series, 1.0, value)
+                }
+            }
+        }
+    }
+
+    fn candidates(&mut self, namespace: &str, pod: &str, t: Millis) -> &mut Candidates {
+        self.pods.entry(PodId::new(namespace, pod)).or_default().entry(t).or_default()
+    }
+
+    fn caller(&mut self, trial: &TrialTarget, series: &Series, t: Millis) -> &mut Counts {
+        let labels = series.labels.iter().filter(|(name, _)| !matches!(name.as_str(), MARK | "le"));
+        let caller: Caller = labels.map(|(name, value)| format!("{name}={value:?},")).collect();
+        self.callers.entry(trial.workload.clone()).or_default().entry(t).or_default().entry(caller).or_default()
+    }
+
+    /// The observations, ordered by time.
+    pub(super) fn finish(self, totals: &mut Totals) -> Vec<Observed> {
+        let mut all: Vec<(Millis, Observation)> = Vec::new();
+        for (pod, times) in self.pods {
+            // One family for the whole span: a pod whose counters change family would seem to reset.
+            let mut everything = Candidates::default();
+            for (at, counts) in times.values().flat_map(|c| &c.0) {
+                let known = everything.family(*at);
+                known.requests = known.requests.or(counts.requests);
+                known.errors = known.errors.or(counts.errors);
+            }
+            let Some(best) = everything.best() else { continue };
+            for (t, mut candidates) in times {
+                if let Some(counts) = candidates.0.remove(&best) {
+                    all.push((t, Observation::Counters { pod: pod.clone(), counts }));
+                }
+            }
+        }
+        for (workload, times) in self.callers {
+            for (t, callers) in times {
+                let counts = totals.add(&workload, t as f64 / 1e3, callers);
+                all.push((t, Observation::Callers { workload: workload.clone(), counts }));
+            }
+        }
+        all.sort_by_key(|(t, _)| *t);
+        all.into_iter().map(|(t, what)| Observed { t: t as f64 / 1e3, what }).collect()
+    }
+}

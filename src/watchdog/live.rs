@@ -1,0 +1,93 @@
+//! What the loop keeps of one rollout under watch.
+
+use crate::{
+    cluster::{PodWatch, WorkloadView},
+    domain::{Judgement, Observed, PodId, PodTarget, Recovery, Revision, Rules, Seconds, TrialTarget, Verdict},
+};
+use std::{collections::BTreeMap, sync::Arc};
+use tokio::task::AbortHandle;
+
+/// What a rollout is watched for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Is the new revision good?
+    Trial,
+    /// Did our undo help?
+    Recovery,
+}
+
+/// One rollout under watch; dropping it ends its pod watch and its opening.
+pub(super) struct Live {
+    pub view: Arc<WorkloadView>,
+    pub purpose: Purpose,
+    pub from: Option<Revision>,
+    pub to: Revision,
+    /// When the rollout began; `None` while its history is being read.
+    pub began: Option<Seconds>,
+    pub rules: Option<Arc<Rules>>,
+    /// Since when the first new pod is Ready: the watch counts from there.
+    pub watch_from: Option<Seconds>,
+    pub pods: BTreeMap<PodId, PodTarget>,
+    pub pod_watch: Option<PodWatch>,
+    /// Counters are read only after the past is in, so that they come in order.
+    pub past_read: bool,
+    /// What the pod watch showed before the past was in.
+    pub waiting: Vec<Observed>,
+    pub judgement: Option<Judgement>,
+    pub recovery: Option<Recovery>,
+    /// What was last told, and when.
+    pub said: Option<(Verdict, Seconds)>,
+    opening: AbortHandle,
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.opening.abort();
+    }
+}
+
+impl Live {
+    pub fn opening(view: Arc<WorkloadView>, purpose: Purpose, opening: AbortHandle) -> Self {
+        Self {
+            to: view.template.revision.clone(),
+            view,
+            purpose,
+            from: None,
+            began: None,
+            rules: None,
+            watch_from: None,
+            pods: BTreeMap::new(),
+            pod_watch: None,
+            past_read: false,
+            waiting: Vec::new(),
+            judgement: None,
+            recovery: None,
+            said: None,
+            opening,
+        }
+    }
+
+    pub fn start(&mut self, from: Revision, to: Revision, began: Seconds, rules: Arc<Rules>) {
+        self.from = Some(from);
+        self.to = to;
+        self.began = Some(began);
+        self.rules = Some(rules);
+    }
+
+    /// What the sources must know; `None` while the past is still being read.
+    pub fn target(&self) -> Option<TrialTarget> {
+        let rules = self.rules.clone().filter(|_| self.past_read)?;
+        Some(TrialTarget { workload: self.view.id.clone(), rules, pods: self.pods.values().cloned().collect() })
+    }
+
+    /// Whether a judgement is to be told: when the verdict is another, and a conviction again and again.
+    pub fn due(&self, judgement: &Judgement, now: Seconds, again: Seconds) -> bool {
+        match self.said {
+            Some((verdict, _)) if verdict != judgement.verdict => true,
+            Some((Verdict::Fail(_), at)) => now - at >= again,
+            Some(_) => false,
+            // The first word of a trial is "watching": worth no message.
+            None => judgement.verdict != Verdict::Watching,
+        }
+    }
+}
