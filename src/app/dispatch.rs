@@ -71,7 +71,9 @@ impl Dispatch {
         tasks.spawn(async move {
             match pin(&cluster, &pins, &id, &uid, &revision, state).await {
                 Ok(true) => tracing::info!(workload = %id, revision = %revision, "pinned as {}", state.as_str()),
-                Ok(false) => tracing::warn!(workload = %id, revision = %revision, "not pinned: history keeps it no more"),
+                Ok(false) => {
+                    tracing::warn!(workload = %id, revision = %revision, "not pinned: history keeps it no more")
+                }
                 Err(why) => tracing::warn!(workload = %id, revision = %revision, why, "not pinned"),
             }
         });
@@ -146,7 +148,14 @@ async fn frozen(cluster: &Cluster, freezes: &Freezes, id: &WorkloadId, now: Seco
 }
 
 /// Keeps a copy of a revision; `false` when history keeps it no more.
-async fn pin(cluster: &Cluster, pins: &Pins, id: &WorkloadId, uid: &str, revision: &Revision, state: PinState) -> Result<bool, String> {
+async fn pin(
+    cluster: &Cluster,
+    pins: &Pins,
+    id: &WorkloadId,
+    uid: &str,
+    revision: &Revision,
+    state: PinState,
+) -> Result<bool, String> {
     let said = |e: ReadError| e.to_string();
     let view = crate::cluster::get_view(&cluster.reader, id).await.map_err(said)?;
     let entries = revisions(&cluster.reader, id, uid, &view.selector).await.map_err(said)?;

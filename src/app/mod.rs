@@ -86,7 +86,8 @@ pub async fn run(loaded: Loaded, cluster: &ClusterOptions, mut stop: watch::Rece
     let (snapshot_tx, snapshot_rx) = watch::channel(Arc::new(Snapshot::default()));
     let (served_tx, served_rx) = watch::channel(Arc::new(Snapshot::default()));
     let heartbeat = Heartbeat::new("watchdog", STUCK_AFTER);
-    let served = Served { snapshot: served_rx, heartbeats: vec![heartbeat.clone()], metrics: exporter.renderer(), clock };
+    let served =
+        Served { snapshot: served_rx, heartbeats: vec![heartbeat.clone()], metrics: exporter.renderer(), clock };
     let serving = tokio::spawn(server.run(served, stop.clone()));
 
     // The lease is given back last of all, after the executor has put down its work.
@@ -112,7 +113,8 @@ pub async fn run(loaded: Loaded, cluster: &ClusterOptions, mut stop: watch::Rece
     });
 
     let (outcomes_tx, outcomes_rx) = mpsc::channel(OUTCOMES);
-    let executor = Arc::new(Executor::new(cluster.clone(), leadership.clone(), clock, settings.environment.clone(), outcomes_tx));
+    let executor =
+        Arc::new(Executor::new(cluster.clone(), leadership.clone(), clock, settings.environment.clone(), outcomes_tx));
     let events = Arc::new(Events::new(cluster.writer.clone(), clock, identity));
     let teller = Teller {
         incidents: Incidents::new(cluster.writer.clone(), clock),
@@ -195,10 +197,15 @@ async fn resume_when_leading(
     loop {
         let leads = leadership.leads();
         if leads && !led {
-            let rules = async |id: &WorkloadId| rules_now(&cluster, &thresholds, id).await;
-            match executor.resume(rules).await {
-                Ok(0) => {}
-                Ok(count) => tracing::info!(count, "incidents that were open have been brought to an end"),
+            match executor.open().await {
+                Ok(open) => {
+                    for (id, incident) in open {
+                        tracing::info!(workload = %id, "an open incident is taken up");
+                        let rules = rules_now(&cluster, &thresholds, &id).await;
+                        let executor = executor.clone();
+                        tokio::spawn(async move { executor.resume(incident, &rules).await });
+                    }
+                }
                 Err(error) => {
                     tracing::warn!(%error, "open incidents cannot be read; trying again");
                     tokio::time::sleep(Duration::from_secs(5)).await;
@@ -211,9 +218,19 @@ async fn resume_when_leading(
     }
 }
 
-async fn rules_now(cluster: &Cluster, thresholds: &watch::Receiver<Arc<ActiveThresholds>>, id: &WorkloadId) -> Arc<Rules> {
+async fn rules_now(
+    cluster: &Cluster,
+    thresholds: &watch::Receiver<Arc<ActiveThresholds>>,
+    id: &WorkloadId,
+) -> Arc<Rules> {
     let Ok(view) = crate::cluster::get_view(&cluster.reader, id).await else { return Arc::default() };
-    let facts = Facts { namespace: &id.namespace, kind: id.kind, name: &id.name, labels: &view.labels, annotations: &view.annotations };
+    let facts = Facts {
+        namespace: &id.namespace,
+        kind: id.kind,
+        name: &id.name,
+        labels: &view.labels,
+        annotations: &view.annotations,
+    };
     thresholds.borrow().thresholds.rules_for(&facts).rules
 }
 

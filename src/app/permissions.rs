@@ -24,10 +24,18 @@ const NEEDS: &[Need] = &[
     need("apps", "deployments", &["patch"], "no Deployment can be undone"),
     need("apps", "statefulsets", &["patch"], "no StatefulSet can be undone"),
     need("apps", "daemonsets", &["patch"], "no DaemonSet can be undone"),
-    need("lastgood.dev", "incidents", &["get", "list", "create", "update"], "no incident can be stored, so nothing is undone"),
+    need(
+        "lastgood.dev",
+        "incidents",
+        &["get", "list", "create", "update"],
+        "no incident can be stored, so nothing is undone",
+    ),
     need("events.k8s.io", "events", &["create"], "nobody is told by Events"),
     need("", "namespaces", &["list", "watch"], "pauses of namespaces are not seen, so nothing is undone"),
-    Need { own_namespace: true, ..need("coordination.k8s.io", "leases", &["get", "create", "update"], "no leader can be elected") },
+    Need {
+        own_namespace: true,
+        ..need("coordination.k8s.io", "leases", &["get", "create", "update"], "no leader can be elected")
+    },
     Need { own_namespace: true, ..need("", "configmaps", &["list", "watch"], "a pause of the cluster is not seen") },
 ];
 
@@ -55,7 +63,10 @@ pub(super) async fn missing(client: &Client, own_namespace: &str, scopes: &[Stri
                     Ok(false) => {
                         let group = if need.group.is_empty() { String::new() } else { format!(".{}", need.group) };
                         let place = namespace.map_or("the cluster".to_owned(), |n| format!("namespace {n}"));
-                        out.push(format!("missing permission: {verb} {}{group} in {place}: {}", need.resource, need.lost));
+                        out.push(format!(
+                            "missing permission: {verb} {}{group} in {place}: {}",
+                            need.resource, need.lost
+                        ));
                     }
                     Err(why) => {
                         out.push(format!("permissions could not be asked for: {why}"));

@@ -6,8 +6,9 @@ use crate::{
     domain::WorkloadId,
     record::{Incident, Incidents, Leadership, Phase},
     report::{
-        Context, ReportError, file_name,
+        Context, ReportError,
         events::{EventReason, Events},
+        file_name,
         notify::{Notifiers, record},
         text, write,
     },
@@ -52,7 +53,7 @@ impl Teller {
                     None => return,
                 },
                 _ = sweep.tick() => if self.leadership.leads() { self.sweep(&mut not_before).await },
-                _ = stop.wait_for(|stop| *stop) => {
+                _ = stopped(&mut stop) => {
                     while let Ok(incident) = outcomes.try_recv() {
                         self.announce(&incident).await;
                         self.deliver(&incident, &mut not_before).await;
@@ -83,7 +84,11 @@ impl Teller {
             workload = spec.workload.name, phase = status.phase.as_str(), "{}", text::headline(incident)
         );
         if let Some(reason) = EventReason::of_phase(status.phase) {
-            let id = WorkloadId::new(incident.namespace().unwrap_or_default(), spec.workload.kind, spec.workload.name.clone());
+            let id = WorkloadId::new(
+                incident.namespace().unwrap_or_default(),
+                spec.workload.kind,
+                spec.workload.name.clone(),
+            );
             let _ = self.events.publish(&id, &spec.workload.uid, reason, &text::paragraph(incident)).await;
         }
         self.file(incident).await;
@@ -123,7 +128,10 @@ impl Teller {
                 }
             }
             let namespace = incident.namespace().unwrap_or_default();
-            let edit = self.incidents.edit(&namespace, &incident.name_any(), |status| record(status, &notice, &delivery)).await;
+            let edit = self
+                .incidents
+                .edit(&namespace, &incident.name_any(), |status| record(status, &notice, &delivery))
+                .await;
             if let Err(error) = edit {
                 // It may be sent once more, with the same key.
                 tracing::warn!(incident = %incident.name_any(), %error, "the delivery could not be noted");
@@ -149,4 +157,9 @@ impl Teller {
             self.deliver(incident, not_before).await;
         }
     }
+}
+
+/// Ends when `stop` turns true, or nobody can turn it any more.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
 }

@@ -15,7 +15,8 @@ pub(super) async fn snapshot(ctx: &Context) -> Result<Snapshot, Failure> {
         Some(url) => direct(url).await.map_err(|why| Failure::new(exit::ERROR, why))?,
         None => through_api_server(ctx).await?,
     };
-    serde_json::from_str(&text).map_err(|e| Failure::new(exit::ERROR, format!("the daemon's answer cannot be read: {e}")))
+    serde_json::from_str(&text)
+        .map_err(|e| Failure::new(exit::ERROR, format!("the daemon's answer cannot be read: {e}")))
 }
 
 async fn direct(url: &str) -> Result<String, String> {
@@ -27,7 +28,8 @@ async fn direct(url: &str) -> Result<String, String> {
         .timeout(DEADLINE)
         .build()
         .map_err(unreachable)?;
-    let answer = client.get(format!("{}/api/v1/snapshot", url.trim_end_matches('/'))).send().await.map_err(unreachable)?;
+    let answer =
+        client.get(format!("{}/api/v1/snapshot", url.trim_end_matches('/'))).send().await.map_err(unreachable)?;
     let answer = answer.error_for_status().map_err(unreachable)?;
     if answer.content_length().is_some_and(|n| n > MAX_BYTES as u64) {
         return Err(format!("the answer from {url} is larger than {MAX_BYTES} bytes"));
@@ -46,6 +48,8 @@ async fn through_api_server(ctx: &Context) -> Result<String, Failure> {
         Ok(Err(error)) => error.to_string(),
         Err(_) => "no answer in time".into(),
     };
-    let text = format!("the daemon in namespace {namespace} cannot be asked: {why}. Is it installed (kubectl apply -k deploy/)? --server URL asks it directly");
+    let text = format!(
+        "the daemon in namespace {namespace} cannot be asked: {why}. Is it installed (kubectl apply -k deploy/)? --server URL asks it directly"
+    );
     Err(Failure::new(exit::ERROR, text))
 }

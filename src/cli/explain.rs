@@ -13,7 +13,10 @@ pub(super) async fn explain(ctx: &Context, args: &WorkloadArg, out: &mut dyn Wri
     let view = args.find(ctx).await?;
     let snapshot = daemon::snapshot(ctx).await?;
     let Some(status) = snapshot.workloads.iter().find(|w| w.workload == view.id) else {
-        return Err(Failure::new(exit::ERROR, format!("the daemon does not watch {}: is its namespace among `namespaces`?", view.id)));
+        return Err(Failure::new(
+            exit::ERROR,
+            format!("the daemon does not watch {}: is its namespace among `namespaces`?", view.id),
+        ));
     };
     if machine(ctx, status, out)? {
         return Ok(exit::OK);
@@ -22,7 +25,7 @@ pub(super) async fn explain(ctx: &Context, args: &WorkloadArg, out: &mut dyn Wri
     writeln!(out, "Workload  {}  {}  ({})", view.id, status.images.join(", "), status.revision)?;
     match judgement {
         Some(j) => {
-            writeln!(out, "Verdict   {}  {} → {}", style::verdict(j.verdict), j.from, j.to)?;
+            writeln!(out, "Verdict   {}  {} → {}", j.verdict, j.from, j.to)?;
             writeln!(out, "Why       {}", j.explanation)?;
         }
         None => writeln!(out, "Verdict   none: no rollout is under watch")?,
@@ -50,14 +53,22 @@ async fn write_rest(
     writeln!(out, "Mode      {} (policy {}){owner}{held}", status.mode.as_str(), status.policy)?;
     for (name, source) in &snapshot.sources {
         let reason = source.reason.as_deref().unwrap_or("");
-        writeln!(out, "Source    {} {name} {reason}", style::mark(source.ok))?;
+        writeln!(
+            out,
+            "Source    {} {name} {reason}",
+            ctx.style.mark(if source.ok { style::Mark::Good } else { style::Mark::Warning })
+        )?;
     }
     if let Some(j) = judgement.filter(|j| !j.findings.is_empty()) {
         writeln!(out)?;
-        let mut table = style::Table::new(&["SIGNAL", "SEEN BY", "NEW", "OLD PODS NOW", "BEFORE", "LIMIT", "LOG E", "SAYS"]);
+        let mut table =
+            style::Table::new(&["SIGNAL", "SEEN BY", "NEW", "OLD PODS NOW", "BEFORE", "LIMIT", "LOG E", "SAYS"]);
         j.findings.iter().for_each(|f| table.row(finding(f)));
-        table.write(out)?;
-        writeln!(out, "(LOG E: accumulated evidence; 9.21 convicts, which is 1 false alarm in 10000 clean rollouts at most)")?;
+        table.print(out, ctx.style, true)?;
+        writeln!(
+            out,
+            "(LOG E: accumulated evidence; 9.21 convicts, which is 1 false alarm in 10000 clean rollouts at most)"
+        )?;
     }
     let incidents = Incidents::new(ctx.cluster.reader.clone(), Clock::system());
     if let Ok(mut of) = incidents.of(&view.id.namespace, &view.uid).await {
@@ -70,7 +81,9 @@ async fn write_rest(
     let pins = Pins::new(ctx.cluster.reader.clone()).of(&view.id, &view.uid).await.unwrap_or_default();
     let good = pins.iter().find(|p| p.mark.revision != view.template.revision);
     match good {
-        Some(pin) => writeln!(out, "Last good {} ({}, {})", pin.mark.images.join(", "), pin.mark.revision, pin.state.as_str())?,
+        Some(pin) => {
+            writeln!(out, "Last good {} ({}, {})", pin.mark.images.join(", "), pin.mark.revision, pin.state.as_str())?
+        }
         None => writeln!(out, "Last good none known yet; {} revisions in history", entries.len())?,
     }
     Ok(())

@@ -15,29 +15,30 @@ pub(super) struct GetArgs {
     all_namespaces: bool,
 }
 
-pub(super) async fn get(ctx: &Context, args: GetArgs, out: &mut dyn Write) -> Result<u8, Failure> {
+pub(super) async fn get(ctx: &Context, args: &GetArgs, out: &mut dyn Write) -> Result<u8, Failure> {
     let snapshot = daemon::snapshot(ctx).await?;
-    let mut shown: Vec<&WorkloadStatus> = snapshot
-        .workloads
-        .iter()
-        .filter(|w| args.all_namespaces || w.workload.namespace == ctx.namespace())
-        .collect();
+    let mut shown: Vec<&WorkloadStatus> =
+        snapshot.workloads.iter().filter(|w| args.all_namespaces || w.workload.namespace == ctx.namespace()).collect();
     if let Some(name) = &args.name {
         let names: Vec<String> = shown.iter().map(|w| w.workload.name.clone()).collect();
         shown.retain(|w| w.workload.name == *name);
         if shown.is_empty() {
             let near = near(name, &names).map(|n| format!("; did you mean \"{n}\"?")).unwrap_or_default();
-            return Err(Failure::new(exit::ERROR, format!("no workload \"{name}\" is watched in {}{near}", ctx.namespace())));
+            return Err(Failure::new(
+                exit::ERROR,
+                format!("no workload \"{name}\" is watched in {}{near}", ctx.namespace()),
+            ));
         }
     }
-    if machine(ctx, &serde_json::json!({"apiVersion": "lastgood.dev/v1", "kind": "WorkloadList", "items": shown}), out)? {
+    if machine(ctx, &serde_json::json!({"apiVersion": "lastgood.dev/v1", "kind": "WorkloadList", "items": shown}), out)?
+    {
         return Ok(exit::OK);
     }
     if ctx.global.output == Output::Name {
         shown.iter().try_for_each(|w| writeln!(out, "{}", w.workload))?;
         return Ok(exit::OK);
     }
-    write_table(&snapshot, &shown, ctx.global.output == Output::Wide, out)?;
+    write_table(ctx, &snapshot, &shown, out)?;
     for what in &snapshot.degraded {
         writeln!(std::io::stderr(), "degraded: {what}")?;
     }
@@ -48,7 +49,13 @@ pub(super) async fn get(ctx: &Context, args: GetArgs, out: &mut dyn Write) -> Re
     Ok(exit::OK)
 }
 
-fn write_table(snapshot: &Snapshot, shown: &[&WorkloadStatus], wide: bool, out: &mut dyn Write) -> std::io::Result<()> {
+fn write_table(
+    ctx: &Context,
+    snapshot: &Snapshot,
+    shown: &[&WorkloadStatus],
+    out: &mut dyn Write,
+) -> std::io::Result<()> {
+    let wide = ctx.global.output == Output::Wide;
     let mut heads = vec!["NAMESPACE", "WORKLOAD", "REVISION", "MODE", "VERDICT", "SINCE", "WHY"];
     if wide {
         heads.extend(["POLICY", "OWNER", "IMAGES"]);
@@ -69,12 +76,12 @@ fn write_table(snapshot: &Snapshot, shown: &[&WorkloadStatus], wide: bool, out: 
             w.mode.as_str().to_owned(),
             verdict,
             since.map_or("-".into(), |t| super::style::age(snapshot.t - t)),
-            if wide { why } else { crate::report::escape::cut_chars(&why, 80).into_owned() },
+            if wide { why } else { crate::report::escape::cut_chars(&why, 80) },
         ];
         if wide {
             row.extend([w.policy.clone(), w.owner.map_or("-".into(), |o| o.to_string()), w.images.join(",")]);
         }
         table.row(row);
     }
-    table.write(out)
+    table.print(out, ctx.style, true)
 }

@@ -87,6 +87,6 @@ pub(super) async fn history(ctx: &Context, args: &WorkloadArg, out: &mut dyn Wri
             row.change_cause.unwrap_or_else(|| "-".into()),
         ]);
     }
-    table.write(out)?;
+    table.print(out, ctx.style, true)?;
     Ok(exit::OK)
 }

@@ -6,13 +6,20 @@ use crate::{
     record::{Incident, Incidents},
     report::{self, markdown, text},
 };
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use kube::ResourceExt;
 use std::io::Write;
 
+/// Arguments of `incident`.
+#[derive(Debug, Args)]
+pub(super) struct IncidentArgs {
+    #[command(subcommand)]
+    command: IncidentCommand,
+}
+
 /// What to do with incidents.
 #[derive(Debug, Subcommand)]
-pub(super) enum IncidentCommand {
+enum IncidentCommand {
     /// List them, newest first.
     List {
         /// All namespaces.
@@ -26,9 +33,9 @@ pub(super) enum IncidentCommand {
     },
 }
 
-pub(super) async fn incident(ctx: &Context, command: IncidentCommand, out: &mut dyn Write) -> Result<u8, Failure> {
+pub(super) async fn incident(ctx: &Context, args: IncidentArgs, out: &mut dyn Write) -> Result<u8, Failure> {
     let incidents = Incidents::new(ctx.cluster.reader.clone(), Clock::system());
-    match command {
+    match args.command {
         IncidentCommand::List { all_namespaces } => {
             let scope = (!all_namespaces).then(|| ctx.namespace());
             let mut list = incidents.list(scope, "").await?;
@@ -39,7 +46,8 @@ pub(super) async fn incident(ctx: &Context, command: IncidentCommand, out: &mut 
             let list = incidents.list(ctx.global.namespace.as_deref(), "").await?;
             let incident = pick(&list, &name)?;
             if !machine(ctx, incident, out)? {
-                let context = report::Context { version: env!("CARGO_PKG_VERSION").into(), ..report::Context::default() };
+                let context =
+                    report::Context { version: env!("CARGO_PKG_VERSION").into(), ..report::Context::default() };
                 write!(out, "{}", markdown::render(incident, &context))?;
             }
         }
@@ -87,7 +95,7 @@ fn write_list(ctx: &Context, list: &[Incident], out: &mut dyn Write) -> Result<(
             text::headline(i),
         ]);
     }
-    table.write(out)?;
+    table.print(out, ctx.style, true)?;
     if list.is_empty() {
         writeln!(std::io::stderr(), "no incidents")?;
     }

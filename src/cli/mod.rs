@@ -1,6 +1,6 @@
 //! The command line: data on stdout, chatter on stderr, exit codes that a script can use.
 
-mod config;
+pub mod config;
 mod daemon;
 mod explain;
 mod get;
@@ -16,6 +16,7 @@ mod undo;
 use crate::cluster::{Cluster, ClusterOptions, connect};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::{io::Write, path::PathBuf, process::ExitCode};
+use style::Style;
 
 /// Exit codes (documented in `--help`).
 pub mod exit {
@@ -44,20 +45,32 @@ const CODES: &str = "Exit codes: 0 ok, 1 error, 2 usage, 3 unhealthy verdict, 4 
 #[derive(Debug, Parser)]
 #[command(name = "lastgood", version, about, after_help = CODES, max_term_width = 110)]
 struct Cli {
-    #[command(flatten)]
-    global: Global,
     #[command(subcommand)]
     command: Command,
 }
 
-#[derive(Debug, Args)]
-struct Global {
+/// Which cluster, as whom.
+#[derive(Debug, Clone, Args)]
+struct ClusterArgs {
     /// The kubeconfig file; else KUBECONFIG, ~/.kube/config, or the pod's service account.
     #[arg(long, global = true, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
     /// The context of the kubeconfig to use.
     #[arg(long, global = true)]
     context: Option<String>,
+}
+
+impl ClusterArgs {
+    fn options(&self) -> ClusterOptions {
+        ClusterOptions { kubeconfig: self.kubeconfig.clone(), context: self.context.clone() }
+    }
+}
+
+/// What every command that talks to a cluster has.
+#[derive(Debug, Args)]
+struct Global {
+    #[command(flatten)]
+    cluster: ClusterArgs,
     /// The namespace; else that of the context.
     #[arg(short, long, global = true)]
     namespace: Option<String>,
@@ -73,6 +86,15 @@ struct Global {
     /// Never use colour (NO_COLOR is heard too).
     #[arg(long, global = true)]
     no_color: bool,
+}
+
+/// A command's own arguments, and those that all have.
+#[derive(Debug, Args)]
+struct With<T: Args> {
+    #[command(flatten)]
+    args: T,
+    #[command(flatten)]
+    global: Global,
 }
 
 /// How an answer is written.
@@ -95,25 +117,23 @@ enum Command {
     /// Run the watchdog.
     Run(run::RunArgs),
     /// List workloads, their verdicts and what may be done about them.
-    Get(get::GetArgs),
+    Get(With<get::GetArgs>),
     /// Say why: the verdict, the measurements behind it, and what would be done.
-    Explain(resolve::WorkloadArg),
+    Explain(With<resolve::WorkloadArg>),
     /// List the revisions of a workload: which are known good, which known bad.
-    History(resolve::WorkloadArg),
+    History(With<resolve::WorkloadArg>),
     /// Put a workload back to its last good revision, or to one you choose.
-    Undo(undo::UndoArgs),
+    Undo(With<undo::UndoArgs>),
     /// Tell how a rollout stands; with --wait, until it is decided.
-    Status(status::StatusArgs),
+    Status(With<status::StatusArgs>),
     /// Tell Lastgood to leave something alone.
-    Pause(pause::PauseArgs),
+    Pause(With<pause::PauseArgs>),
     /// End a pause.
-    Resume(pause::ResumeArgs),
+    Resume(With<pause::ResumeArgs>),
     /// Incidents: what was bad and what was done about it.
-    #[command(subcommand)]
-    Incident(incident::IncidentCommand),
+    Incident(With<incident::IncidentArgs>),
     /// Check, show and explain the configuration.
-    #[command(subcommand)]
-    Config(config::ConfigCommand),
+    Config(config::ConfigArgs),
     /// Print the JSON Schema of thresholds.yaml.
     Schema,
 }
@@ -141,9 +161,16 @@ impl<E: std::error::Error> From<E> for Failure {
 struct Context {
     cluster: Cluster,
     global: Global,
+    style: Style,
 }
 
 impl Context {
+    async fn of(global: Global) -> Result<Self, Failure> {
+        let cluster = connect(&global.cluster.options()).await?;
+        let style = if global.no_color { Style::of_stdout().without_colour() } else { Style::of_stdout() };
+        Ok(Self { cluster, global, style })
+    }
+
     fn namespace(&self) -> &str {
         self.global.namespace.as_deref().unwrap_or(&self.cluster.default_namespace)
     }
@@ -164,32 +191,18 @@ pub async fn main() -> ExitCode {
 }
 
 async fn command(cli: Cli, out: &mut dyn Write) -> Result<u8, Failure> {
-    let Cli { global, command } = cli;
-    if global.no_color {
-        style::never();
-    }
-    let options = ClusterOptions { kubeconfig: global.kubeconfig.clone(), context: global.context.clone() };
-    match command {
-        Command::Run(args) => return run::run(args, &options).await,
-        Command::Config(command) => return config::command(command, out),
-        Command::Schema => {
-            writeln!(out, "{}", crate::config::schema_json())?;
-            return Ok(exit::OK);
-        }
-        _ => {}
-    }
-    let cluster = connect(&options).await?;
-    let ctx = Context { cluster, global };
-    match command {
-        Command::Get(args) => get::get(&ctx, args, out).await,
-        Command::Explain(args) => explain::explain(&ctx, &args, out).await,
-        Command::History(args) => history::history(&ctx, &args, out).await,
-        Command::Undo(args) => undo::undo(&ctx, args, out).await,
-        Command::Status(args) => status::status(&ctx, &args, out).await,
-        Command::Pause(args) => pause::pause(&ctx, &args, out).await,
-        Command::Resume(args) => pause::resume(&ctx, &args, out).await,
-        Command::Incident(command) => incident::incident(&ctx, command, out).await,
-        Command::Run(_) | Command::Config(_) | Command::Schema => Ok(exit::OK),
+    match cli.command {
+        Command::Run(args) => run::run(args).await,
+        Command::Config(args) => Ok(config::run(&args, config::process_environment(), out, &mut std::io::stderr())?),
+        Command::Schema => Ok(config::schema(out)?),
+        Command::Get(with) => get::get(&Context::of(with.global).await?, &with.args, out).await,
+        Command::Explain(with) => explain::explain(&Context::of(with.global).await?, &with.args, out).await,
+        Command::History(with) => history::history(&Context::of(with.global).await?, &with.args, out).await,
+        Command::Undo(with) => Box::pin(undo::undo(&Context::of(with.global).await?, &with.args, out)).await,
+        Command::Status(with) => status::status(&Context::of(with.global).await?, &with.args, out).await,
+        Command::Pause(with) => pause::pause(&Context::of(with.global).await?, &with.args, out).await,
+        Command::Resume(with) => pause::resume(&Context::of(with.global).await?, &with.args, out).await,
+        Command::Incident(with) => incident::incident(&Context::of(with.global).await?, with.args, out).await,
     }
 }
 

@@ -97,8 +97,8 @@ async fn write(ctx: &Context, scope: &Scope, pause: Option<(&str, &str)>) -> Res
     } else {
         let delete = async { api.delete(PAUSE_CONFIG_MAP, &kube::api::DeleteParams::default()).await };
         match within(WRITE_DEADLINE, "resuming the cluster", delete).await {
-            Err(crate::cluster::ReadError::Api { source, .. })
-                if matches!(source.as_ref(), kube::Error::Api(status) if status.code == 404) => {}
+            Err(crate::cluster::ReadError::Api { source, .. }) if matches!(source.as_ref(), kube::Error::Api(status) if status.code == 404) =>
+                {}
             done => {
                 done?;
             }

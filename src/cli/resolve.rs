@@ -77,7 +77,12 @@ impl WorkloadArg {
 /// The nearest of several names, if one is near.
 pub(super) fn near<'a>(wanted: &str, names: &'a [String]) -> Option<&'a String> {
     let reach = (wanted.chars().count() / 3).max(1);
-    names.iter().map(|n| (distance(wanted, n), n)).filter(|(d, n)| *d <= reach || n.starts_with(wanted)).min().map(|(_, n)| n)
+    names
+        .iter()
+        .map(|n| (distance(wanted, n), n))
+        .filter(|(d, n)| *d <= reach || n.starts_with(wanted))
+        .min()
+        .map(|(_, n)| n)
 }
 
 /// Edits (insert, delete, replace) between two words.

@@ -1,9 +1,8 @@
 //! `lastgood run`.
 
-use super::{Failure, exit};
-use crate::{app, cluster::ClusterOptions, config::Settings, telemetry::log};
+use super::{ClusterArgs, Failure, config::ConfigLocation, exit};
+use crate::{app, telemetry::log};
 use clap::Args;
-use std::path::PathBuf;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
@@ -12,13 +11,14 @@ use tokio::{
 /// Arguments of `run`.
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
-    /// Folder with lastgood.yaml and thresholds.yaml, or a lastgood.yaml; else config/.
-    #[arg(long, value_name = "DIR", env = "LASTGOOD_CONFIG")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    location: ConfigLocation,
+    #[command(flatten)]
+    cluster: ClusterArgs,
 }
 
-pub(super) async fn run(args: RunArgs, cluster: &ClusterOptions) -> Result<u8, Failure> {
-    let loaded = Settings::load(args.config.as_deref(), std::env::vars())?;
+pub(super) async fn run(args: RunArgs) -> Result<u8, Failure> {
+    let loaded = args.location.load()?;
     log::init(&loaded.settings.log)?;
     let (tx, stop) = watch::channel(false);
     let mut terminate = signal(SignalKind::terminate())?;
@@ -36,6 +36,6 @@ pub(super) async fn run(args: RunArgs, cluster: &ClusterOptions) -> Result<u8, F
         }
         std::process::exit(i32::from(exit::ERROR));
     });
-    app::run(loaded, cluster, stop).await?;
+    app::run(loaded, &args.cluster.options(), stop).await?;
     Ok(exit::OK)
 }

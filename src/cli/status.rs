@@ -69,13 +69,16 @@ async fn standing(ctx: &Context, view: &WorkloadView, asked: &Revision, of: Opti
     if view.template.revision != *asked {
         let incidents = Incidents::new(ctx.cluster.reader.clone(), Clock::system());
         let undone = incidents.of(&view.id.namespace, &view.uid).await.unwrap_or_default();
-        let undone = undone.iter().find(|i| i.spec.bad.hash == *asked && i.status.as_ref().is_some_and(|s| s.applied.is_some()));
+        let undone =
+            undone.iter().find(|i| i.spec.bad.hash == *asked && i.status.as_ref().is_some_and(|s| s.applied.is_some()));
         return match undone {
             Some(incident) => {
                 let phase = incident.status.as_ref().map(|s| s.phase).unwrap_or_default();
                 is(phase != Phase::Applied, exit::ROLLED_BACK, text::headline(incident))
             }
-            None => is(true, exit::ERROR, format!("{} was replaced by a newer deploy, {}", asked, view.template.revision)),
+            None => {
+                is(true, exit::ERROR, format!("{} was replaced by a newer deploy, {}", asked, view.template.revision))
+            }
         };
     }
     let p = &view.progress;
@@ -83,11 +86,15 @@ async fn standing(ctx: &Context, view: &WorkloadView, asked: &Revision, of: Opti
     let judgement = of.and_then(|w| w.judgement.as_ref()).filter(|j| j.to == *asked);
     match judgement.map(|j| (j.verdict, &j.explanation)) {
         Some((Verdict::Pass, why)) => is(true, exit::OK, format!("passed: {why}")),
-        Some((Verdict::Fail(_), why)) => is(of.is_none_or(|w| w.mode != crate::domain::Mode::Act), exit::UNHEALTHY, format!("bad: {why}")),
+        Some((Verdict::Fail(_), why)) => {
+            is(of.is_none_or(|w| w.mode != crate::domain::Mode::Act), exit::UNHEALTHY, format!("bad: {why}"))
+        }
         Some((Verdict::Hold(_), why)) => is(false, exit::UNHEALTHY, format!("held: {why}")),
         Some((Verdict::Unknown(_), why)) => is(false, exit::BLIND, format!("cannot tell: {why} ({moved})")),
         Some((Verdict::Watching, why)) => is(false, exit::OK, format!("watching: {why} ({moved})")),
-        None if p.deadline_exceeded => is(true, exit::UNHEALTHY, format!("stuck: the progress deadline is exceeded ({moved})")),
+        None if p.deadline_exceeded => {
+            is(true, exit::UNHEALTHY, format!("stuck: the progress deadline is exceeded ({moved})"))
+        }
         None if of.is_none() => is(p.complete(), exit::BLIND, format!("Lastgood does not judge it ({moved})")),
         None if p.complete() => is(true, exit::OK, format!("no rollout is under watch ({moved})")),
         None => is(false, exit::OK, format!("rolling out: {moved}")),

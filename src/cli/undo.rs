@@ -46,7 +46,7 @@ pub(super) struct UndoArgs {
     timeout: Duration,
 }
 
-pub(super) async fn undo(ctx: &Context, args: UndoArgs, out: &mut dyn Write) -> Result<u8, Failure> {
+pub(super) async fn undo(ctx: &Context, args: &UndoArgs, out: &mut dyn Write) -> Result<u8, Failure> {
     let view = args.workload.find(ctx).await?;
     if view.progress.complete() && !args.force_healthy && !args.dry_run {
         refuse_healthy(ctx, &view).await?;
@@ -55,14 +55,21 @@ pub(super) async fn undo(ctx: &Context, args: UndoArgs, out: &mut dyn Write) -> 
     let clock = Clock::system();
     let environment = view.id.namespace.clone();
     let executor = Executor::new(ctx.cluster.clone(), Leadership::alone(), clock, environment, tx);
-    let request = request(&args, &view);
+    let request = request(args, &view);
 
     let prepared = executor.rehearse(&request).await.map_err(failure)?;
     if args.dry_run {
         return dry_run(ctx, &view, &prepared, out);
     }
     let from = view.template.images.join(", ");
-    writeln!(std::io::stderr(), "{} {from} → {} ({}: {})", view.id, prepared.target.mark.images.join(", "), prepared.target.mark.revision, prepared.target.why)?;
+    writeln!(
+        std::io::stderr(),
+        "{} {from} → {} ({}: {})",
+        view.id,
+        prepared.target.mark.images.join(", "),
+        prepared.target.mark.revision,
+        prepared.target.why
+    )?;
     if !args.yes && !confirmed()? {
         writeln!(std::io::stderr(), "nothing was done")?;
         return Ok(exit::REFUSED);
@@ -116,7 +123,10 @@ async fn refuse_healthy(ctx: &Context, view: &WorkloadView) -> Result<(), Failur
         return Ok(());
     }
     let said = verdict.map_or("no verdict speaks against it".into(), |v| format!("the verdict is {v}"));
-    let text = format!("{} is fully rolled out and available, and {said}; add --force-healthy to undo it all the same", view.id);
+    let text = format!(
+        "{} is fully rolled out and available, and {said}; add --force-healthy to undo it all the same",
+        view.id
+    );
     Err(Failure::new(exit::REFUSED, text))
 }
 
@@ -129,7 +139,13 @@ fn dry_run(ctx: &Context, view: &WorkloadView, prepared: &Prepared, out: &mut dy
     if machine(ctx, &shown, out)? {
         return Ok(exit::OK);
     }
-    writeln!(out, "{} would go from {} to {}", view.id, view.template.images.join(", "), prepared.target.mark.images.join(", "))?;
+    writeln!(
+        out,
+        "{} would go from {} to {}",
+        view.id,
+        view.template.images.join(", "),
+        prepared.target.mark.images.join(", ")
+    )?;
     writeln!(out, "Target    {} ({}): {}", prepared.target.object, prepared.target.mark.revision, prepared.target.why)?;
     writeln!(out, "Checked   the API server accepts the patch and would change the template and our annotation only")?;
     if !prepared.unchecked.is_empty() {
@@ -162,7 +178,8 @@ fn person() -> String {
 fn failure(error: UndoError) -> Failure {
     match &error {
         UndoError::Blocked(blocked, _) if blocked.gate == Gate::NoTarget => {
-            let text = format!("{}. `lastgood history` shows all revisions; choose one with --to-revision", blocked.why);
+            let text =
+                format!("{}. `lastgood history` shows all revisions; choose one with --to-revision", blocked.why);
             Failure::new(exit::REFUSED, text)
         }
         UndoError::Blocked(blocked, _) => Failure::new(exit::REFUSED, blocked.why.clone()),
@@ -178,4 +195,3 @@ fn code(incident: &Incident) -> u8 {
         _ => exit::ERROR,
     }
 }
-

@@ -11,7 +11,7 @@ use super::{
 const VARIABLE_PREFIX: &str = "LASTGOOD_";
 
 /// Variables with our prefix that are no settings: command-line options.
-pub const OPTION_VARIABLES: [&str; 2] = ["LASTGOOD_CONFIG", "LASTGOOD_BLESS"];
+pub const OPTION_VARIABLES: [&str; 4] = ["LASTGOOD_CONFIG", "LASTGOOD_BLESS", "LASTGOOD_SERVER", "LASTGOOD_CRASH_AT"];
 
 /// One setting that the environment gives.
 #[derive(Debug, Clone, PartialEq)]

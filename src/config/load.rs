@@ -41,16 +41,12 @@ impl Settings {
     /// # Errors
     /// Every fault of file and environment, or that the path that was named is not there.
     pub fn load(path: Option<&Path>, env: impl IntoIterator<Item = (String, String)>) -> Result<Loaded, Faults> {
-        let named = path.is_some();
-        let path = path.unwrap_or(Path::new(DEFAULT_FOLDER));
-        let in_folder = path.is_dir() || !named;
-        let file = if in_folder { path.join(SETTINGS_FILE) } else { path.to_owned() };
-        let folder = if in_folder { path } else { path.parent().unwrap_or(Path::new("")) };
+        let Found { folder, file, may_be_absent } = find(path);
         let title = file.display().to_string();
         let mut notes = Vec::new();
         let text = match read_text(&file) {
             Ok(text) => Some(text),
-            Err(e) if e.kind() == io::ErrorKind::NotFound && in_folder => {
+            Err(e) if e.kind() == io::ErrorKind::NotFound && may_be_absent => {
                 notes.push(format!("there is no {title}, so the default settings hold"));
                 None
             }
@@ -75,10 +71,14 @@ impl Settings {
             tree = Node { at: Place { line: 1, column: 1 }, body: Body::Map(Vec::new()) };
         }
         let variables = variables(env, &mut faults);
+        let from_file = tree.clone();
+        let mut from_env = Node { at: Place::default(), body: Body::Map(Vec::new()) };
         if let Body::Map(_) = tree.body {
             // A file that is no mapping is told as that, not papered over by a variable.
             for v in &variables {
-                overlay(&mut tree, &v.path.split('.').collect::<Vec<_>>(), v.body.clone());
+                let path: Vec<&str> = v.path.split('.').collect();
+                overlay(&mut tree, &path, v.body.clone());
+                overlay(&mut from_env, &path, v.body.clone());
             }
         }
         let decoded: Option<Self> = decode(file, &mut tree, &mut faults);
@@ -87,7 +87,38 @@ impl Settings {
             check_settings(settings, &Origin { file, tree: &tree, variables: &variables }, &mut faults);
         }
         faults.into_result()?;
-        layered(&tree).map_err(|e| Faults::one(file, format!("cannot put the layers together: {e}"), ""))
+        layered([from_file, from_env])
+            .map_err(|e| Faults::one(file, format!("cannot put the layers together: {e}"), ""))
+    }
+}
+
+struct Found {
+    folder: PathBuf,
+    file: PathBuf,
+    may_be_absent: bool,
+}
+
+fn find(path: Option<&Path>) -> Found {
+    match path {
+        Some(file) if !file.is_dir() => Found {
+            folder: file.parent().unwrap_or(Path::new("")).to_owned(),
+            file: file.to_owned(),
+            may_be_absent: false,
+        },
+        folder => {
+            let folder = folder.unwrap_or(Path::new(DEFAULT_FOLDER)).to_owned();
+            Found { file: folder.join(SETTINGS_FILE), folder, may_be_absent: true }
+        }
+    }
+}
+
+/// The faults of the thresholds file that lies beside the settings, for when the settings cannot
+/// say where it lies. None when there is none.
+pub fn faults_of_thresholds_beside(path: Option<&Path>) -> Faults {
+    let file = find(path).folder.join(Settings::default().thresholds);
+    match read_text(&file) {
+        Ok(text) => Thresholds::parse(&file.display().to_string(), &text).err().unwrap_or_default(),
+        Err(_) => Faults::default(),
     }
 }
 
@@ -99,10 +130,12 @@ fn blame_variables(variables: &[Variable], faults: &mut Faults) {
     }
 }
 
-/// The layers in the order of `config`: the defaults (of serde), the file, the environment. The
-/// file goes in as texts: read by `config` itself, `1.10` would become 1.1 (stack.md, trap 18).
-fn layered(tree: &Node) -> Result<Settings, config::ConfigError> {
-    config::Config::builder().add_source(Layer(tree.clone())).build()?.try_deserialize()
+/// Puts the layers over the defaults (those of serde) in this order. The file goes in as texts: read
+/// by `config` itself, `1.10` would become 1.1 (stack.md, trap 18). Faults were told before, with
+/// their places, which `config` does not know.
+fn layered(layers: [Node; 2]) -> Result<Settings, config::ConfigError> {
+    let builder = layers.into_iter().fold(config::Config::builder(), |b, tree| b.add_source(Layer(tree)));
+    builder.build()?.try_deserialize()
 }
 
 #[derive(Debug, Clone)]

@@ -1,5 +1,6 @@
 use super::*;
 use crate::config::{NotifierKind, Switch};
+use proptest::prelude::*;
 use std::time::Duration;
 
 fn parse(text: &str, env: &[(&str, &str)]) -> Result<Settings, String> {
@@ -197,4 +198,20 @@ fn folder_or_file_may_be_named_and_what_is_named_must_be_there() {
     assert!(gone.contains("gone: cannot read it: No such file") && gone.contains("--config"), "{gone}");
     std::fs::write(&file, [0xff, 0xfe]).unwrap();
     assert!(Settings::load(Some(&file), none()).unwrap_err().to_string().contains("not UTF-8 from byte 0"));
+}
+
+#[test]
+fn header_values_are_not_in_debug() {
+    let s = parse("sources: {prometheus: {url: http://x, headers: {X-Api-Key: s3cret}}}", &[]).unwrap();
+    let debug = format!("{s:?}");
+    assert!(debug.contains("X-Api-Key") && !debug.contains("s3cret"), "{debug}");
+}
+
+proptest! {
+    #[test]
+    fn no_text_and_no_variable_can_make_it_panic(text in any::<String>(), name in "[A-Z_0-9]{0,20}", value in any::<String>()) {
+        let _ = parse(&text, &[]);
+        let _ = parse("", &[(&format!("LASTGOOD_{name}"), &value)]);
+        let _ = parse(&format!("interval: {text}"), &[("LASTGOOD_LISTEN", &value), ("LASTGOOD_SOURCES__PROMETHEUS__URL", &value)]);
+    }
 }

@@ -1,7 +1,7 @@
 use super::{SecretFile, duration};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 /// The daemon's own settings: `lastgood.yaml`, layered defaults < file < `LASTGOOD_…`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -113,7 +113,7 @@ pub struct SourceSettings {
 }
 
 /// A Prometheus or something that speaks its API.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PrometheusSettings {
     /// Base URL, without `/api/v1`. Credentials inside it are refused.
@@ -149,6 +149,27 @@ pub struct PrometheusSettings {
     /// Most series that one answer may have.
     #[serde(default = "max_series")]
     pub max_series: usize,
+}
+
+impl fmt::Debug for PrometheusSettings {
+    /// Names headers without their values: some carry keys.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { url, timeout, bearer_token_file, username, password_file, headers, .. } = self;
+        let Self { ca_file, cert_file, key_file, max_bytes, max_series, .. } = self;
+        f.debug_struct("PrometheusSettings")
+            .field("url", url)
+            .field("timeout", timeout)
+            .field("bearer_token_file", bearer_token_file)
+            .field("username", username)
+            .field("password_file", password_file)
+            .field("headers", &headers.keys())
+            .field("ca_file", ca_file)
+            .field("cert_file", cert_file)
+            .field("key_file", key_file)
+            .field("max_bytes", max_bytes)
+            .field("max_series", max_series)
+            .finish()
+    }
 }
 
 /// Direct reads of the pods' `/metrics`.

@@ -4,13 +4,13 @@
 //! once (a typed parser stops at the first), duplicate keys are seen with their place, and a tag
 //! such as `1.10` or `08e5` keeps its spelling because nothing is guessed from it.
 
-use super::{Fault, Faults};
+use super::{Fault, Faults, decode::short};
 use serde::{
     Deserialize, Deserializer,
     de::{MapAccess, SeqAccess, Visitor},
 };
 use serde_saphyr::{DuplicateKeyPolicy, NonFiniteFloatPolicy, Spanned};
-use std::fmt;
+use std::{collections::HashMap, fmt};
 
 /// Longest configuration text that is read, in bytes; a ConfigMap holds at most this much.
 pub(crate) const MAX_BYTES: usize = 1 << 20;
@@ -116,6 +116,8 @@ fn reason(e: &serde_saphyr::Error) -> String {
     let text = e.without_snippet().to_string();
     let line = text.lines().next().unwrap_or_default();
     let line = line.split(" at line ").next().unwrap_or(line);
+    // What follows tells programmers which function to call.
+    let line = line.split("; use ").next().unwrap_or(line);
     line.trim_end_matches([':', '.', ' ']).to_owned()
 }
 
@@ -153,21 +155,21 @@ impl Raw {
             RawBody::Seq(items) => Body::Seq(items.into_iter().map(|i| i.into_node(file, text, faults)).collect()),
             RawBody::Map(pairs) => {
                 let mut entries: Vec<Entry> = Vec::with_capacity(pairs.len());
+                let mut first_lines: HashMap<String, u64> = HashMap::with_capacity(pairs.len());
                 for (key, value) in pairs {
                     let at = Place { line: key.referenced.line(), column: key.referenced.column() };
-                    let value = value.into_node(file, text, faults);
-                    match entries.iter().find(|e| e.key == key.value) {
-                        Some(first) => faults.0.push(Fault {
+                    let (key, value) = (key.value, value.into_node(file, text, faults));
+                    if let Some(first) = first_lines.get(&key) {
+                        faults.0.push(Fault {
                             file: file.into(),
                             line: at.line,
                             column: at.column,
-                            message: format!(
-                                "the key \"{}\" stands here twice, first in line {}",
-                                key.value, first.key_at.line
-                            ),
+                            message: format!("the key \"{}\" stands here twice, first in line {first}", short(&key)),
                             hint: "remove one of them".into(),
-                        }),
-                        None => entries.push(Entry { key: key.value, key_at: at, value }),
+                        });
+                    } else {
+                        first_lines.insert(key.clone(), at.line);
+                        entries.push(Entry { key, key_at: at, value });
                     }
                 }
                 Body::Map(entries)
@@ -315,7 +317,7 @@ mod tests {
         for text in ["a: [1, 2\nb: 3\n", "a: \"x\n", "a: b: c\n", "a:\n\tx: 1\n", "a: 1\n---\nb: 2\n", "a: *nobody\n"] {
             let fault = Node::parse("t.yaml", text, &mut Faults::default()).unwrap_err();
             assert!(fault.line > 0, "{text:?}: {fault}");
-            assert!(!fault.message.contains(" at line "), "{fault}");
+            assert!(!fault.message.contains(" at line ") && !fault.message.contains("from_str"), "{fault}");
         }
     }
 

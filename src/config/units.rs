@@ -66,3 +66,49 @@ pub mod duration {
         s.serialize_str(&format_duration(*value))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn durations_need_a_unit() {
+        for (text, ms) in
+            [("500ms", 500), ("15s", 15_000), ("1h30m", 5_400_000), ("1.5h", 5_400_000), (" 2 d ", 172_800_000)]
+        {
+            assert_eq!(parse_duration(text), Ok(Duration::from_millis(ms)), "{text}");
+        }
+        for text in [
+            "",
+            "30",
+            "m",
+            "5 apples",
+            "-5s",
+            "1e9s",
+            "5s 3",
+            "..s",
+            "99999999999999999999d",
+            "1h-1m",
+            "5\u{b5}s",
+            "NaNs",
+            "5S",
+        ] {
+            let error = parse_duration(text).unwrap_err();
+            assert!(error.contains("is not a duration; write a number with a unit"), "{text}: {error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_reads_back(ms in 0u64..10_000_000_000) {
+            let d = Duration::from_millis(ms);
+            prop_assert_eq!(parse_duration(&format_duration(d)), Ok(d));
+        }
+
+        #[test]
+        fn no_text_can_make_it_panic(text in any::<String>(), near in "[0-9.]{0,5}[a-z ]{0,3}[0-9.]{0,25}[smhd]?") {
+            let _ = (parse_duration(&text), parse_duration(&near));
+        }
+    }
+}

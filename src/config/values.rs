@@ -6,6 +6,21 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::{borrow::Cow, time::Duration};
 
+/// A scalar on its way into YAML or JSON.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Written {
+    Text(String),
+    Whole(u64),
+    Real(f64),
+}
+
+impl From<String> for Written {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
 /// Declares a newtype that is a text in YAML: how it is read, written, and described in the schema.
 macro_rules! text_values {
     ($($(#[$doc:meta])* $name:ident($inner:ty) read $read:expr, write $write:expr, schema $schema:tt;)+) => {$(
@@ -29,8 +44,8 @@ macro_rules! text_values {
 
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-                let write: fn(&$inner) -> String = $write;
-                s.serialize_str(&write(&self.0))
+                let write: fn(&$inner) -> Written = $write;
+                write(&self.0).serialize(s)
             }
         }
 
@@ -46,22 +61,22 @@ text_values! {
     /// How long a rollout is watched.
     Watch(Duration)
         read |t| between(t, Duration::from_secs(1), Duration::from_secs(7 * 86400)),
-        write |d| format_duration(*d),
+        write |d| format_duration(*d).into(),
         schema { "type": "string", "pattern": DURATION, "examples": ["30m", "1h30m"] };
     /// Deadline of one probe.
     ProbeTimeout(Duration)
         read |t| between(t, Duration::from_millis(100), Duration::from_secs(30)),
-        write |d| format_duration(*d),
+        write |d| format_duration(*d).into(),
         schema { "type": "string", "pattern": DURATION, "examples": ["3s"] };
     /// How long verification may take.
     VerifyWithin(Duration)
         read |t| between(t, Duration::from_secs(1), Duration::from_secs(86400)),
-        write |d| format_duration(*d),
+        write |d| format_duration(*d).into(),
         schema { "type": "string", "pattern": DURATION, "examples": ["10m"] };
     /// A quantile below this never breaks the limit.
     Floor(Duration)
         read |t| between(t, Duration::ZERO, Duration::from_secs(600)),
-        write |d| format_duration(*d),
+        write |d| format_duration(*d).into(),
         schema { "type": "string", "pattern": DURATION, "examples": ["20ms"] };
     /// Share of requests that may fail, 0 < share < 1.
     ErrorShare(f64)
@@ -71,7 +86,7 @@ text_values! {
                 Err(format!("\"{}\" is not a share between 0 and 1; write 5% or 0.05", short(t)))
             }
         },
-        write |x| format_share(*x),
+        write |x| format_share(*x).into(),
         schema { "type": ["string", "number"], "pattern": SHARE, "exclusiveMinimum": 0, "exclusiveMaximum": 1, "examples": ["5%", 0.05] };
     /// Relative increase, 0 < increase ≤ 100.
     Increase(f64)
@@ -82,7 +97,7 @@ text_values! {
                 Err(format!("\"{}\" is not an increase above 0 % and up to 10000 %; write 50% or 0.5", short(t)))
             }
         },
-        write |x| format_share(*x),
+        write |x| format_share(*x).into(),
         schema { "type": ["string", "number"], "pattern": SHARE, "exclusiveMinimum": 0, "maximum": 10, "examples": ["50%", 0.5] };
     /// A quantile, 0 < q < 1.
     Quantile(f64)
@@ -92,12 +107,12 @@ text_values! {
                 Err(format!("\"{}\" is not a quantile between 0 and 1; write 0.95 for the 95th percentile", short(t)))
             }
         },
-        write |x| number(*x),
+        write |x| Written::Real(rounded(*x)),
         schema { "type": ["string", "number"], "pattern": SHARE, "exclusiveMinimum": 0, "exclusiveMaximum": 1, "examples": [0.95] };
     /// A brake: at most so many undos in so long.
     BrakeText(Brake)
         read read_brake,
-        write |b| format_brake(*b),
+        write |b| format_brake(*b).into(),
         schema { "type": "string", "pattern": "^\\s*[0-9]+\\s*/\\s*([0-9.]+\\s*(ms|s|m|h|d)\\s*)+$", "examples": ["3/10m"] };
     /// A port, 1 to 65535.
     Port(u16)
@@ -105,7 +120,7 @@ text_values! {
             Ok(port) if port > 0 => Ok(port),
             _ => Err(format!("\"{}\" is not a port; write a number from 1 to 65535", short(t))),
         },
-        write |p| p.to_string(),
+        write |p| Written::Whole((*p).into()),
         schema { "type": ["integer", "string"], "minimum": 1, "maximum": 65535, "pattern": "^[0-9]{1,5}$", "examples": [8080] };
     /// The path of a URL, starting with `/`.
     HttpPath(String)
@@ -115,42 +130,42 @@ text_values! {
                 Err(format!("\"{}\" is not the path of a URL; write it from the first slash on, without spaces: /healthz", short(t)))
             }
         },
-        write String::clone,
+        write |t| t.clone().into(),
         schema { "type": "string", "pattern": "^/($|[^/])", "maxLength": 1024, "examples": ["/healthz"] };
     /// Name of a Service in the workload's own namespace.
     ServiceName(String)
         read |t| if is_dns_label(t) { Ok(t.to_owned()) } else {
             Err(format!("\"{}\" is not the name of a Service; write its bare name, it is looked up in the workload's own namespace", short(t)))
         },
-        write String::clone,
+        write |t| t.clone().into(),
         schema { "type": "string", "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", "maxLength": 63 };
     /// A name that stands in reports, logs and metrics.
     Label(String)
         read |t| if !t.is_empty() && t.len() <= 63 && t.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) { Ok(t.to_owned()) } else {
             Err(format!("\"{}\" is not a name; write 1 to 63 letters, digits, '-', '_' or '.'", short(t)))
         },
-        write String::clone,
+        write |t| t.clone().into(),
         schema { "type": "string", "pattern": "^[A-Za-z0-9._-]{1,63}$" };
     /// A name of Kubernetes with `*` and `?`.
     NameGlob(String)
         read |t| if !t.is_empty() && t.len() <= 253 && t.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.*?".contains(c)) { Ok(t.to_owned()) } else {
             Err(format!("\"{}\" can never match a name; names have small letters, digits and '-', and may hold * and ? here", short(t)))
         },
-        write String::clone,
+        write |t| t.clone().into(),
         schema { "type": "string", "pattern": "^[-a-z0-9.*?]{1,253}$", "examples": ["production", "team-*"] };
     /// The value of a label with `*` and `?`.
     LabelGlob(String)
         read |t| if t.len() <= 63 && t.chars().all(|c| c.is_ascii_alphanumeric() || "-_.*?".contains(c)) { Ok(t.to_owned()) } else {
             Err(format!("\"{}\" can never match the value of a label; those have letters, digits, '-', '_' and '.', and may hold * and ? here", short(t)))
         },
-        write String::clone,
+        write |t| t.clone().into(),
         schema { "type": ["string", "number"], "pattern": "^[-A-Za-z0-9_.*?]{0,63}$", "examples": ["jarvis-api"] };
     /// A PromQL expression.
     Query(String)
         read |t| if !t.trim().is_empty() && t.len() <= 10_000 { Ok(t.trim().to_owned()) } else {
             Err("this is not a query; write PromQL of up to 10000 characters".into())
         },
-        write String::clone,
+        write |t| t.clone().into(),
         schema { "type": "string", "minLength": 1, "maxLength": 10000 };
     /// A number of requests, at least 1.
     Requests(u64)
@@ -158,7 +173,7 @@ text_values! {
             Ok(n) if (1..=1_000_000_000).contains(&n) => Ok(n),
             _ => Err(format!("\"{}\" is not a number of requests; write a whole number from 1", short(t))),
         },
-        write u64::to_string,
+        write |n| Written::Whole(*n),
         schema { "type": ["integer", "string"], "minimum": 1, "maximum": 1_000_000_000, "pattern": "^[0-9]+$", "examples": [300] };
 }
 
@@ -195,12 +210,12 @@ fn share(text: &str) -> Result<f64, String> {
 }
 
 fn format_share(share: f64) -> String {
-    format!("{}%", number(share * 100.0))
+    format!("{}%", rounded(share * 100.0))
 }
 
 /// A number without the noise of binary fractions.
-fn number(x: f64) -> String {
-    format!("{}", (x * 1e9).round() / 1e9)
+fn rounded(x: f64) -> f64 {
+    (x * 1e9).round() / 1e9
 }
 
 fn between(text: &str, least: Duration, most: Duration) -> Result<Duration, String> {

@@ -18,26 +18,20 @@ const STALE_INTENT: SignedDuration = SignedDuration::from_secs(300);
 const ANY: Brake = Brake { count: u32::MAX, window: Duration::from_secs(1) };
 
 impl Executor {
-    /// Takes up every incident of the cluster that is not at its end (I7, I18).
+    /// Every incident of the cluster that is not at its end (I7, I18), with the workload it is about.
     ///
     /// # Errors
     /// When the incidents cannot be listed.
-    pub async fn resume(&self, rules_of: impl AsyncFn(&WorkloadId) -> Arc<Rules>) -> Result<usize, RecordError> {
-        let open: Vec<Incident> =
-            self.incidents.list(None, "").await?.into_iter().filter(|i| !phase(i).is_final()).collect();
-        let count = open.len();
-        let each = open.into_iter().map(async |incident| {
-            let rules = rules_of(&workload_of(&incident)).await;
-            self.resume_one(incident, &rules).await;
-        });
-        futures::future::join_all(each).await;
-        Ok(count)
+    pub async fn open(&self) -> Result<Vec<(WorkloadId, Incident)>, RecordError> {
+        let all = self.incidents.list(None, "").await?;
+        Ok(all.into_iter().filter(|i| !phase(i).is_final()).map(|i| (workload_of(&i), i)).collect())
     }
 
-    pub(super) async fn resume_one(&self, incident: Incident, rules: &Arc<Rules>) {
-        let incident =
-            if phase(&incident) == Phase::Intended { self.resume_intent(incident, rules).await } else { incident };
-        self.prove(incident, rules).await;
+    /// Brings an incident that a crash or a change of leader left open to its end.
+    pub async fn resume(&self, incident: Incident, rules: &Arc<Rules>) -> Incident {
+        let intended = phase(&incident) == Phase::Intended;
+        let incident = if intended { self.resume_intent(incident, rules).await } else { incident };
+        self.prove(incident, rules).await
     }
 
     /// An intent was stored, and nobody knows whether its patch was sent.

@@ -3,18 +3,13 @@
 use super::send;
 use crate::{
     clock::{Clock, seconds, timestamp},
-    cluster::{
-        Cluster, READ_DEADLINE, ReadError, get_raw, of_raw, pod_seen, revisions, within,
-    },
+    cluster::{Cluster, READ_DEADLINE, ReadError, get_raw, of_raw, pod_seen, revisions, within},
     domain::{Kind, Recovery, RecoveryState, Revision, Seconds, WorkloadId},
     record::Phase,
 };
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
-use kube::{
-    Api,
-    api::ListParams,
-};
+use kube::{Api, api::ListParams};
 use std::{collections::BTreeMap, time::Duration};
 use tokio::{sync::watch, time::MissedTickBehavior};
 

@@ -15,7 +15,9 @@ use crate::{
     clock::Clock,
     cluster::{Change, Cluster, Freezes, PodSeen, Seen, Tracker, WorkloadView, ended_recently, watch_pods},
     config::{ActiveThresholds, Facts},
-    domain::{Decision, Kind, Mode, Observation, Observed, Recovery, Rules, Seconds, Snapshot, SourceState, WorkloadId},
+    domain::{
+        Decision, Kind, Mode, Observation, Observed, Recovery, Rules, Seconds, Snapshot, SourceState, WorkloadId,
+    },
     sources::{Reading, Sources},
     telemetry::metrics,
 };
@@ -157,7 +159,8 @@ impl Watchdog {
             }
             Seen::Trouble { kind, why, forbidden } => {
                 metrics::watch_restarted(kind.plural());
-                let need = if forbidden { format!(" (needs list and watch on {})", kind.plural()) } else { String::new() };
+                let need =
+                    if forbidden { format!(" (needs list and watch on {})", kind.plural()) } else { String::new() };
                 let said = format!("cannot watch {}: {why}{need}", kind.plural());
                 if self.trouble.insert(kind.plural(), said.clone()).is_none() {
                     tracing::warn!("{said}; trying again");
@@ -223,7 +226,13 @@ impl Watchdog {
     }
 
     /// Starts to look at a rollout: the history is read beside the loop.
-    fn open(&mut self, view: &Arc<WorkloadView>, purpose: Purpose, from: Option<crate::domain::Revision>, began: Option<Seconds>) {
+    fn open(
+        &mut self,
+        view: &Arc<WorkloadView>,
+        purpose: Purpose,
+        from: Option<crate::domain::Revision>,
+        began: Option<Seconds>,
+    ) {
         self.close(&view.id);
         let rules = self.rules_of(&view.id);
         if rules.mode == Mode::Off {
@@ -264,7 +273,9 @@ impl Watchdog {
     /// would have been then. What the pod watch has shown meanwhile comes last.
     fn begin(&mut self, id: &WorkloadId, past: &[Observed]) {
         let Some(live) = self.live.get_mut(id) else { return };
-        let (Some(began), Some(from), Some(rules)) = (live.began, live.from.clone(), live.rules.clone()) else { return };
+        let (Some(began), Some(from), Some(rules)) = (live.began, live.from.clone(), live.rules.clone()) else {
+            return;
+        };
         let (to, waiting) = (live.to.clone(), std::mem::take(&mut live.waiting));
         live.past_read = true;
         let conditions = conditions(&live.view);
@@ -338,7 +349,9 @@ impl Watchdog {
             let rules = self.rules_of(&view.id);
             let Some(live) = self.live.get_mut(&view.id) else { continue };
             let Some(old) = live.rules.clone().filter(|old| *old != rules) else { continue };
-            let same_limits = Rules { mode: rules.mode, undo: rules.undo.clone(), policy: rules.policy.clone(), ..(*old).clone() } == *rules;
+            let same_limits =
+                Rules { mode: rules.mode, undo: rules.undo.clone(), policy: rules.policy.clone(), ..(*old).clone() }
+                    == *rules;
             if same_limits && rules.mode != Mode::Off {
                 live.rules = Some(rules);
             } else {
@@ -379,7 +392,8 @@ impl Watchdog {
                 continue;
             }
             live.said = Some((judgement.verdict, now));
-            let (Some(rules), uid, began) = (live.rules.clone(), live.view.uid.clone(), live.began.unwrap_or(now)) else {
+            let (Some(rules), uid, began) = (live.rules.clone(), live.view.uid.clone(), live.began.unwrap_or(now))
+            else {
                 continue;
             };
             if changed {

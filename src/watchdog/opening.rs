@@ -82,8 +82,7 @@ impl Opening {
         let created = entries.iter().find(|e| e.mark.revision == to).map(|e| e.created);
         let began = self.began.or(self.view.progress.progressed.filter(|_| purpose == Purpose::Recovery)).or(created);
         let began = began.unwrap_or_else(|| self.clock.now());
-        let labels: BTreeMap<String, Revision> =
-            entries.into_iter().map(|e| (e.pod_label, e.mark.revision)).collect();
+        let labels: BTreeMap<String, Revision> = entries.into_iter().map(|e| (e.pod_label, e.mark.revision)).collect();
         let revisions = Opened::Revisions {
             view: self.view.clone(),
             from,
