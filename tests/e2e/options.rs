@@ -1,0 +1,63 @@
+//! The command line of `tests/e2e/run`.
+use crate::{
+    fail::{Result, bail},
+    story::Story,
+};
+
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Options {
+    pub(crate) list: bool,
+    pub(crate) show: bool,
+    pub(crate) keep: bool,
+    pub(crate) jobs: usize,
+    wanted: Vec<String>,
+}
+
+impl Options {
+    pub(crate) fn read(mut args: impl Iterator<Item = String>) -> Result<Self> {
+        let mut options = Self { jobs: 6, ..Self::default() };
+        while let Some(arg) = args.next() {
+            match arg.as_str() {
+                "--list" => options.list = true,
+                "--show" => options.show = true,
+                "--keep" => options.keep = true,
+                "--jobs" => match args.next().and_then(|n| n.parse().ok()) {
+                    Some(jobs) if jobs > 0 => options.jobs = jobs,
+                    _ => bail!("--jobs needs a number, at least 1"),
+                },
+                unknown if unknown.starts_with('-') => bail!("unknown option {unknown}; see tests/e2e/run --help"),
+                _ => options.wanted.push(arg),
+            }
+        }
+        if options.show {
+            // Several stories told at once cannot be followed.
+            options.jobs = 1;
+        }
+        Ok(options)
+    }
+
+    /// The stories that were asked for: by name, by beginning, or by a part of the name.
+    pub(crate) fn choose(&self, all: Vec<Story>) -> Result<Vec<Story>> {
+        if self.wanted.is_empty() {
+            return Ok(all);
+        }
+        let mut chosen = Vec::new();
+        for wanted in &self.wanted {
+            let exact: Vec<&Story> = all
+                .iter()
+                .filter(|s| {
+                    s.name == *wanted
+                        || s.name.split_once('-').is_some_and(|(number, rest)| number == wanted || rest == wanted)
+                })
+                .collect();
+            let found = if exact.is_empty() { all.iter().filter(|s| s.name.contains(wanted)).collect() } else { exact };
+            if found.is_empty() {
+                bail!("no story is called \"{wanted}\"; tests/e2e/run --list names them all");
+            }
+            chosen.extend(found.into_iter().cloned());
+        }
+        chosen.sort_by(|a: &Story, b: &Story| a.name.cmp(&b.name));
+        chosen.dedup_by(|a, b| a.name == b.name);
+        Ok(chosen)
+    }
+}

@@ -1,0 +1,117 @@
+//! Prometheus as Debian ships it: every annotated pod, every two seconds.
+//!
+//! Debian builds it without Kubernetes discovery, so its targets come from a file that follows the
+//! pods; the labels are those that everybody's relabelling makes of them.
+use super::Plane;
+use crate::{
+    fail::{Context, Result},
+    process::Process,
+    wait::{self, Missing},
+};
+use futures::{StreamExt, TryStreamExt};
+use k8s_openapi::api::core::v1::Pod;
+use kube::{
+    Api, ResourceExt,
+    runtime::{WatchStreamExt, watcher},
+};
+use serde_json::{Value, json};
+use std::{collections::BTreeMap, path::Path, time::Duration};
+use tokio::process::Command;
+
+/// Where it listens.
+pub(crate) const URL: &str = "http://127.0.0.1:9090";
+
+const TARGETS: &str = "targets.json";
+
+const CONFIG: &str = r"
+global: {scrape_interval: 2s, scrape_timeout: 1s, evaluation_interval: 1h}
+scrape_configs:
+- job_name: pods
+  file_sd_configs:
+  - {files: [targets.json], refresh_interval: 2s}
+";
+
+/// Starts it in folder `run` and waits until it answers.
+pub(super) async fn start(run: &Path) -> Result<Process> {
+    let config = run.join("prometheus.yml");
+    std::fs::write(&config, CONFIG)?;
+    std::fs::write(run.join(TARGETS), "[]")?;
+    let mut command = Command::new("prometheus");
+    command
+        .arg(format!("--config.file={}", config.display()))
+        .arg(format!("--storage.tsdb.path={}", run.join("prometheus").display()))
+        .args(["--storage.tsdb.retention.time=2h", "--web.listen-address=127.0.0.1:9090", "--log.level=warn"]);
+    let mut process = Process::start("prometheus", command, &run.join("prometheus.log"))?;
+    let client = reqwest::Client::builder().timeout(Duration::from_secs(2)).build()?;
+    wait::until("Prometheus is ready", Duration::from_secs(60), async || {
+        process.must_live().map_err(Missing::for_ever)?;
+        let answer = client.get(format!("{URL}/-/ready")).send().await.map_err(|e| e.to_string())?;
+        answer.error_for_status().map(drop).map_err(|e| e.to_string().into())
+    })
+    .await?;
+    Ok(process)
+}
+
+/// Keeps Prometheus' targets in step with the running, annotated pods, until the task is dropped.
+pub(crate) async fn follow_pods(client: kube::Client, run: &Path) -> Result<()> {
+    let mut events = watcher(Api::<Pod>::all(client), watcher::Config::default()).default_backoff().boxed();
+    let mut targets: BTreeMap<String, Value> = BTreeMap::new();
+    loop {
+        let changed = match events.try_next().await {
+            Ok(Some(watcher::Event::Apply(pod) | watcher::Event::InitApply(pod))) => {
+                let key = key(&pod);
+                match target(&pod) {
+                    Some(target) => targets.insert(key, target.clone()) != Some(target),
+                    None => targets.remove(&key).is_some(),
+                }
+            }
+            Ok(Some(watcher::Event::Delete(pod))) => targets.remove(&key(&pod)).is_some(),
+            Ok(Some(watcher::Event::Init | watcher::Event::InitDone)) | Err(_) => false,
+            Ok(None) => return Ok(()),
+        };
+        if changed {
+            let all: Vec<&Value> = targets.values().collect();
+            let fresh = run.join(".targets");
+            std::fs::write(&fresh, serde_json::to_string(&all)?)?;
+            std::fs::rename(&fresh, run.join(TARGETS))?;
+        }
+    }
+}
+
+fn key(pod: &Pod) -> String {
+    format!("{}/{}", pod.namespace().unwrap_or_default(), pod.name_any())
+}
+
+fn target(pod: &Pod) -> Option<Value> {
+    let notes = pod.annotations();
+    let status = pod.status.as_ref()?;
+    if notes.get("prometheus.io/scrape")? != "true" || status.phase.as_deref() != Some("Running") {
+        return None;
+    }
+    let port = notes.get("prometheus.io/port").map_or("8080", String::as_str);
+    let node = pod.spec.as_ref()?.node_name.clone()?;
+    Some(json!({
+        "targets": [format!("{}:{port}", status.pod_ip.as_ref()?)],
+        "labels": {"namespace": pod.namespace(), "pod": pod.name_any(), "node": node},
+    }))
+}
+
+impl Plane {
+    /// The samples of an instant query, as `(labels, value)`.
+    pub(crate) async fn query(&self, promql: &str) -> Result<Vec<(Value, f64)>> {
+        let answer = self
+            .http
+            .get(format!("{URL}/api/v1/query"))
+            .query(&[("query", promql)])
+            .send()
+            .await?
+            .error_for_status()
+            .context(promql)?;
+        let body: Value = serde_json::from_str(&answer.text().await?)?;
+        let samples = body["data"]["result"].as_array().context("no result")?;
+        Ok(samples
+            .iter()
+            .map(|s| (s["metric"].clone(), s["value"][1].as_str().and_then(|v| v.parse().ok()).unwrap_or(f64::NAN)))
+            .collect())
+    }
+}

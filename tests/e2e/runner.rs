@@ -1,0 +1,411 @@
+//! Plays one story from its first apply to its last expectation.
+use crate::{
+    audit::Audit,
+    daemon::{Daemon, Launch, merge},
+    fail::{Context, Result, bail},
+    faults::FaultProxy,
+    kubelet::{Behaviour, World},
+    load::Load,
+    manifest,
+    narrate::{Narrator, Subject},
+    plane::Plane,
+    process,
+    story::{Behave, Call, Deploy, Start, Step, Story, WriteConfig},
+};
+use serde_json::{Value, json};
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::time::{Instant, timeout};
+
+/// No story may take longer.
+const LONGEST: Duration = Duration::from_secs(12 * 60);
+
+/// What all stories share.
+pub(crate) struct Stage {
+    pub(crate) plane: Arc<Plane>,
+    pub(crate) world: Arc<World>,
+    pub(crate) audit: Arc<Audit>,
+    pub(crate) lastgood: PathBuf,
+    /// `target/e2e`.
+    pub(crate) out: PathBuf,
+    /// Tell what happens while it happens.
+    pub(crate) show: bool,
+}
+
+/// One story on the stage.
+pub(crate) struct Run<'a> {
+    pub(crate) stage: &'a Stage,
+    pub(crate) story: &'a Story,
+    pub(crate) namespace: String,
+    pub(crate) folder: PathBuf,
+    pub(crate) daemons: BTreeMap<String, Daemon>,
+    pub(crate) loads: BTreeMap<String, Load>,
+    pub(crate) remembered: BTreeMap<String, Value>,
+    proxy: FaultProxy,
+    narrator: Option<Narrator>,
+    manifests: BTreeMap<String, Value>,
+    began: Instant,
+    told: String,
+}
+
+/// How a story ended.
+pub(crate) struct Outcome {
+    pub(crate) story: Story,
+    pub(crate) seconds: f64,
+    pub(crate) failure: Option<String>,
+    /// Seconds from first harm to the patch.
+    pub(crate) harm_to_patch: Option<f64>,
+    /// Seconds from the third restart to the patch.
+    pub(crate) third_restart_to_patch: Option<f64>,
+    /// Seconds from the patch to the incident's last phase.
+    pub(crate) patch_to_finished: Option<f64>,
+    pub(crate) queries: u64,
+}
+
+impl<'a> Run<'a> {
+    /// Plays the story; whatever happens, its daemons and load are stopped unless `keep`.
+    pub(crate) async fn play(stage: &'a Stage, story: &'a Story, keep: bool) -> Result<(Outcome, Option<Run<'a>>)> {
+        let folder = stage.out.join("stories").join(&story.name);
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir_all(&folder).context(folder.display())?;
+        let mut run = Run {
+            stage,
+            story,
+            namespace: format!("e2e-{}", story.name),
+            folder,
+            daemons: BTreeMap::new(),
+            loads: BTreeMap::new(),
+            remembered: BTreeMap::new(),
+            proxy: FaultProxy::start(stage.plane.http.clone()).await?,
+            narrator: None,
+            manifests: BTreeMap::new(),
+            began: Instant::now(),
+            told: String::new(),
+        };
+        let mut failure = match timeout(LONGEST, run.play_all()).await {
+            Ok(Ok(())) => None,
+            Ok(Err(failure)) => Some(failure.to_string()),
+            Err(_) => Some(format!("the story took longer than {} min", LONGEST.as_secs() / 60)),
+        };
+        run.narrator = None;
+        run.tell_reports();
+        let mut outcome = run.outcome().await;
+        if failure.is_some() {
+            run.keep_evidence().await;
+        }
+        if !keep && let Err(error) = run.clean_up().await {
+            failure.get_or_insert(error.to_string());
+        }
+        if let Some(text) = &failure {
+            run.tell(&format!("FAILED: {text}"));
+        }
+        let _ = std::fs::write(run.folder.join("story.log"), &run.told);
+        outcome.failure = failure;
+        Ok((outcome, keep.then_some(run)))
+    }
+
+    async fn play_all(&mut self) -> Result<()> {
+        self.set_up().await.context("setting up")?;
+        let story = self.story;
+        for (n, step) in story.steps.iter().enumerate() {
+            self.step(step).await.context(format!("step {}", n + 1))?;
+        }
+        self.check_all().await
+    }
+
+    /// Remembers a line, and says it when somebody listens.
+    pub(crate) fn tell(&mut self, text: &str) {
+        let line = format!("{:>6.1} s  {text}", self.began.elapsed().as_secs_f64());
+        if self.stage.show {
+            println!("{line}");
+        }
+        let _ = writeln!(self.told, "{line}");
+    }
+
+    fn tell_reports(&mut self) {
+        let folder = std::fs::read_dir(self.folder.join("reports")).into_iter().flatten();
+        let reports: Vec<_> = folder.filter_map(|e| Some(e.ok()?.path())).collect();
+        for report in reports {
+            self.tell(&format!("incident report: {}", report.display()));
+        }
+    }
+
+    async fn set_up(&mut self) -> Result<()> {
+        self.tell(&format!("{}: {}", self.story.name, self.story.description));
+        let namespace = self.namespace.clone();
+        self.stage.plane.kubectl(&["create", "namespace", &namespace], None).await?.ok("creating the namespace")?;
+        let account = ["wait", "--for=create", "serviceaccount/default", "--timeout=30s"];
+        self.kubectl(&account).await?.ok("the namespace has its ServiceAccount")?;
+        let story = self.story;
+        for workload in &story.workloads {
+            let object = manifest::workload(workload);
+            self.tell(&format!("kubectl apply: {} {} with image {}", workload.kind, workload.name, workload.image));
+            self.apply(&manifest::service(workload), false).await?;
+            self.apply(&object, workload.server_side).await?;
+            self.manifests.insert(workload.name.clone(), object);
+        }
+        for workload in &story.workloads {
+            if let Some(rate) = workload.load {
+                self.start_load(&workload.name, rate).await?;
+            }
+        }
+        if self.stage.show {
+            self.narrator = Some(Narrator::start(Subject {
+                plane: self.stage.plane.clone(),
+                namespace: self.namespace.clone(),
+                log: self.folder.join("main.log"),
+                users: self.loads.iter().map(|(name, load)| (name.clone(), load.seen.clone())).collect(),
+                began: self.began,
+            }));
+        }
+        if story.daemon.as_ref().is_some_and(|d| d.running) {
+            let start = Start { name: "main".into(), env: BTreeMap::new(), settings: Value::Null, ready: true };
+            self.start_daemon(&start).await?;
+        }
+        Ok(())
+    }
+
+    async fn start_load(&mut self, workload: &str, rate: u32) -> Result<()> {
+        let service = self.get(&["service", workload]).await?;
+        let address = service["spec"]["clusterIP"].as_str().context("the Service has no address")?;
+        let to: SocketAddr = format!("{address}:80").parse()?;
+        self.tell(&format!("load: {rate} requests a second to Service {workload}"));
+        self.loads.insert(workload.into(), Load::start(to, rate));
+        Ok(())
+    }
+
+    async fn step(&mut self, step: &Step) -> Result<()> {
+        match step {
+            Step::Deploy(deploy) => self.deploy(deploy).await,
+            Step::Kubectl(call) => {
+                self.tell(&format!("kubectl {}", call.args.join(" ")));
+                let args: Vec<&str> = call.args.iter().map(String::as_str).collect();
+                let said = self.kubectl_with(&args, call.stdin.as_deref()).await?;
+                self.expect_call("kubectl", call, &said)
+            }
+            Step::Lastgood(call) => self.lastgood(call).await,
+            Step::Wait(condition) => self.wait(condition).await,
+            Step::Never(condition) => self.never(condition).await,
+            Step::Behave(Behave { image, like, new_pods_only }) => {
+                self.tell(&format!("from now on, {image} behaves like {like}"));
+                let behaviour = Behaviour::parse(like).map_err(crate::fail::Failure::new)?;
+                self.stage.world.change(&self.namespace, image, behaviour, *new_pods_only);
+                Ok(())
+            }
+            Step::Prometheus(fault) => {
+                self.tell(&format!("Prometheus for this daemon: {fault:?}"));
+                self.proxy.set(*fault);
+                Ok(())
+            }
+            Step::Start(start) => self.start_daemon(start).await,
+            Step::Kill(name) => {
+                self.tell(&format!("SIGKILL to daemon {name}"));
+                self.daemon(name)?.kill().await;
+                self.daemons.remove(name);
+                Ok(())
+            }
+            Step::Stop(name) => {
+                self.tell(&format!("SIGTERM to daemon {name}"));
+                self.daemon(name)?.stop().await?;
+                self.daemons.remove(name);
+                Ok(())
+            }
+            Step::Remember(workload) => {
+                let template = self.live(workload).await?["spec"]["template"].clone();
+                self.remembered.insert(workload.clone(), template);
+                Ok(())
+            }
+            Step::WriteConfig(WriteConfig { daemon, file, text }) => {
+                self.tell(&format!("{file} of daemon {daemon} is overwritten"));
+                std::fs::write(self.folder.join(format!("config-{daemon}")).join(file), text).context(file)
+            }
+        }
+    }
+
+    async fn deploy(&mut self, deploy: &Deploy) -> Result<()> {
+        let mut object = self.manifests.get(&deploy.workload).context("no such workload")?.clone();
+        manifest::change(&mut object, deploy);
+        let image = object["spec"]["template"]["spec"]["containers"][0]["image"].as_str().unwrap_or("?").to_owned();
+        let how = if deploy.server_side { "apply --server-side" } else { "apply" };
+        self.tell(&format!("kubectl {how}: {} with image {image}", deploy.workload));
+        self.apply(&object, deploy.server_side).await?;
+        self.manifests.insert(deploy.workload.clone(), object);
+        Ok(())
+    }
+
+    async fn apply(&self, object: &Value, server_side: bool) -> Result<()> {
+        let mut args = vec!["apply", "-f", "-"];
+        if server_side {
+            args.push("--server-side");
+        }
+        self.kubectl_with(&args, Some(&object.to_string())).await?.ok("kubectl apply").map(drop)
+    }
+
+    async fn lastgood(&mut self, call: &Call) -> Result<()> {
+        self.tell(&format!("lastgood {}", call.args.join(" ")));
+        let mut args = call.args.clone();
+        args.extend(["--kubeconfig".into(), self.stage.plane.kubeconfig.display().to_string()]);
+        args.extend(["-n".into(), self.namespace.clone()]);
+        let within = Duration::from_secs(300);
+        let said = process::run(&self.stage.lastgood, &args, call.stdin.as_deref(), within).await?;
+        for line in said.out.lines().chain(said.err.lines()) {
+            self.tell(&format!("  | {line}"));
+        }
+        self.expect_call("lastgood", call, &said)
+    }
+
+    fn expect_call(&self, program: &str, call: &Call, said: &process::Said) -> Result<()> {
+        let what = format!("{program} {}", call.args.join(" "));
+        if said.code != call.exit {
+            bail!("{what}: exit code {} instead of {}: {}{}", said.code, call.exit, said.err, said.out);
+        }
+        for text in &call.says {
+            if !said.out.contains(text) && !said.err.contains(text) {
+                bail!("{what}: does not say \"{text}\" but: {}{}", said.out, said.err);
+            }
+        }
+        Ok(())
+    }
+
+    async fn start_daemon(&mut self, start: &Start) -> Result<()> {
+        let spec = self.story.daemon.as_ref().context("the story has no daemon")?;
+        let mut settings = spec.settings.clone();
+        if !start.settings.is_null() {
+            merge(&mut settings, &start.settings);
+        }
+        let env: Vec<_> = start.env.clone().into_iter().collect();
+        let said = if env.is_empty() { String::new() } else { format!(" with {env:?}") };
+        self.tell(&format!("lastgood run ({}){said}", start.name));
+        let launch = Launch {
+            name: &start.name,
+            namespace: &self.namespace,
+            folder: &self.folder,
+            settings: &settings,
+            thresholds: &spec.thresholds,
+            prometheus: spec.prometheus.then_some(self.proxy.url.as_str()),
+            env: &env,
+        };
+        let mut daemon = Daemon::start(&self.stage.plane, &self.stage.lastgood, &launch).await?;
+        if start.ready {
+            daemon.wait_ready(&self.stage.plane.http).await?;
+        }
+        self.daemons.insert(start.name.clone(), daemon);
+        Ok(())
+    }
+
+    pub(crate) fn daemon(&mut self, name: &str) -> Result<&mut Daemon> {
+        self.daemons.get_mut(name).context(format!("no daemon \"{name}\" runs"))
+    }
+
+    pub(crate) async fn kubectl(&self, args: &[&str]) -> Result<process::Said> {
+        self.kubectl_with(args, None).await
+    }
+
+    async fn kubectl_with(&self, args: &[&str], stdin: Option<&str>) -> Result<process::Said> {
+        let args: Vec<&str> = ["-n", self.namespace.as_str()].into_iter().chain(args.iter().copied()).collect();
+        self.stage.plane.kubectl(&args, stdin).await
+    }
+
+    pub(crate) async fn get(&self, args: &[&str]) -> Result<Value> {
+        let args: Vec<&str> = args.iter().copied().chain(["-n", self.namespace.as_str()]).collect();
+        self.stage.plane.get(&args).await
+    }
+
+    /// The live object of a workload.
+    pub(crate) async fn live(&self, workload: &str) -> Result<Value> {
+        let kind = self.kind(workload)?;
+        self.get(&[kind, workload]).await
+    }
+
+    pub(crate) fn kind(&self, workload: &str) -> Result<&str> {
+        let found = self.story.workloads.iter().find(|w| w.name == workload);
+        Ok(found.context(format!("the story has no workload \"{workload}\""))?.kind.as_str())
+    }
+
+    /// Incidents of a workload, oldest first.
+    pub(crate) async fn incidents(&self, workload: &str) -> Result<Vec<Value>> {
+        let list = self.get(&["incidents.lastgood.dev", "--sort-by=.metadata.creationTimestamp"]).await?;
+        let items = list["items"].as_array().cloned().unwrap_or_default();
+        Ok(items.into_iter().filter(|i| i["spec"]["workload"]["name"] == workload).collect())
+    }
+
+    async fn outcome(&self) -> Outcome {
+        let harm = self.stage.world.harm(&self.namespace);
+        let names: Vec<&str> = self.story.workloads.iter().map(|w| w.name.as_str()).collect();
+        let undos = names.iter().flat_map(|name| self.stage.audit.undos(&self.namespace, name));
+        let patch = undos.map(|r| r.at).min();
+        let seconds =
+            |from: Option<jiff::Timestamp>, to: Option<jiff::Timestamp>| Some(to?.duration_since(from?).as_secs_f64());
+        let incidents = self.get(&["incidents.lastgood.dev"]).await.unwrap_or(json!({"items": []}));
+        let finished = incidents["items"].as_array().into_iter().flatten();
+        let finished = finished.filter_map(|i| i["status"]["finished"].as_str()?.parse().ok()).max();
+        Outcome {
+            story: self.story.clone(),
+            seconds: self.began.elapsed().as_secs_f64(),
+            failure: None,
+            harm_to_patch: seconds(harm.first, patch),
+            third_restart_to_patch: seconds(harm.third_restart, patch),
+            patch_to_finished: seconds(patch, finished),
+            queries: self.proxy.queries.load(std::sync::atomic::Ordering::Relaxed),
+        }
+    }
+
+    /// Writes what a person needs to understand a failure.
+    async fn keep_evidence(&mut self) {
+        let mut text = String::new();
+        for args in [
+            vec!["get", "deployments,statefulsets,daemonsets,replicasets,controllerrevisions,pods", "-o", "wide"],
+            vec!["get", "incidents.lastgood.dev", "-o", "yaml"],
+            vec!["get", "events", "--sort-by=.metadata.creationTimestamp"],
+        ] {
+            let said = self.kubectl(&args).await;
+            let said = said.map_or_else(|e| e.to_string(), |s| s.out + &s.err);
+            let _ = writeln!(text, "$ kubectl {}\n{said}", args.join(" "));
+        }
+        let _ = writeln!(text, "what the daemon asked the API server for, writes only:");
+        for request in self.stage.audit.by_daemon(&self.namespace, crate::audit::Request::is_write) {
+            let _ = writeln!(
+                text,
+                "{} {} {}/{} -> {}{}\n    {}",
+                request.at,
+                request.verb,
+                request.resource,
+                request.name,
+                request.code,
+                if request.dry_run { " (dry run)" } else { "" },
+                request.body,
+            );
+        }
+        for (name, load) in &self.loads {
+            let _ = writeln!(text, "users of {name}: {}", load.seen.text());
+        }
+        let _ = std::fs::write(self.folder.join("cluster.txt"), text);
+    }
+
+    pub(crate) async fn clean_up(&mut self) -> Result<()> {
+        self.loads.clear();
+        let mut first = Ok(());
+        for daemon in self.daemons.values_mut() {
+            if daemon.ended().is_none() {
+                let stopped = daemon.stop().await;
+                first = first.and(stopped);
+            }
+        }
+        self.daemons.clear();
+        let namespace = self.namespace.clone();
+        let gone = ["delete", "namespace", namespace.as_str(), "--wait=false"];
+        self.stage.plane.kubectl(&gone, None).await?.ok("removing the namespace")?;
+        first
+    }
+}
+
+/// Where the story's files lie, for messages.
+pub(crate) fn evidence(out: &Path, story: &str) -> String {
+    out.join("stories").join(story).display().to_string()
+}
