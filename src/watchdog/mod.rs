@@ -322,15 +322,13 @@ impl Watchdog {
         let now = self.inputs.clock.now();
         for observed in &reading.observed {
             if let Observation::Source { source, ok, reason } = &observed.what {
-                let state = self.source_states.entry(source.clone()).or_default();
-                if state.ok != *ok || state.last_good.is_none() {
-                    tracing::info!(source, ok, reason, "a source changed its state");
+                let before = self.source_states.get(source).map(|state| state.ok);
+                if before != Some(*ok) {
+                    tracing::info!(source, ok, reason, "{}", if *ok { "a source answers" } else { "a source is blind" });
                 }
-                state.ok = *ok;
-                state.reason.clone_from(reason);
-                if *ok {
-                    state.last_good = Some(now);
-                }
+                let last_good = self.source_states.get(source).and_then(|state| state.last_good);
+                let last_good = if *ok { Some(now) } else { last_good };
+                self.source_states.insert(source.clone(), SourceState { ok: *ok, last_good, reason: reason.clone() });
                 metrics::source_read(reading.source, *ok, reading.took, now);
             }
             self.docket.observe(observed);
