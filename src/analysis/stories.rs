@@ -210,7 +210,7 @@ impl Story {
     #[track_caller]
     fn never_fails(&mut self, seconds: f64, does: &dyn Fn(&str, f64) -> Does) -> Judgement {
         self.until(seconds, does, &mut |j| {
-            assert!(!matches!(j.verdict, Verdict::Fail(_)), "{} {}", j.t - T0, j.explanation)
+            assert!(!matches!(j.verdict, Verdict::Fail(_)), "{} {}", j.t - T0, j.explanation);
         })
     }
 }
@@ -561,6 +561,114 @@ fn a_replayed_past_gives_the_same_verdict() {
     let live: Vec<Judgement> = live.into_iter().map(|(_, judgement)| judgement).collect();
     let first = |all: &[Judgement]| all.iter().find(|j| matches!(j.verdict, Verdict::Fail(_))).map(|j| j.t);
     assert_eq!(first(&live), first(&replayed));
+}
+
+#[test]
+fn s14_a_cold_start_repeated_by_each_new_pod_is_no_fault() {
+    for seed in 0..5 {
+        let mut story = Story::new(40 + seed, FINE);
+        story.roll(4, 30.0);
+        let ready: BTreeMap<String, f64> = story.pods.iter().map(|p| (p.name.clone(), p.ready.unwrap())).collect();
+        let cold = move |pod: &str, t: f64| {
+            if pod.starts_with('b') && t <= ready[pod] + 35.0 { Does { errors: 0.3, ..FINE } } else { FINE }
+        };
+        let end = story.never_fails(2000.0, &cold);
+        assert_eq!(end.verdict, Verdict::Pass, "{}", end.explanation);
+    }
+}
+
+#[test]
+fn s05_six_percent_at_high_traffic_and_late_onset() {
+    let busy = Does { rps: 25.0, ..FINE };
+    let mut story = Story::new(50, busy);
+    story.latency = false;
+    story.roll(4, 0.0);
+    let six = |pod: &str, _| if pod.starts_with('b') { Does { errors: 0.06, ..busy } } else { busy };
+    let (after, _) = story.fails(420.0, &six).unwrap();
+    assert!(after <= 371.0, "{after}");
+    let mut story = Story::new(51, FINE);
+    story.roll(4, 0.0);
+    let late = |_: &str, t: f64| if t > T0 + 900.0 { Does { errors: 0.1, ..FINE } } else { FINE };
+    let (after, judgement) = story.fails(1800.0, &late).unwrap();
+    assert!(after - 900.0 <= 240.0, "{after}");
+    let since = judgement.harm_since.unwrap() - T0;
+    assert!((885.0..=960.0).contains(&since), "the onset is found, not the rollout's begin: {since}");
+}
+
+#[test]
+fn s12_creeping_latency_is_found_soon_after_it_crosses() {
+    let mut story = Story::new(52, FINE);
+    story.roll(4, 0.0);
+    // +5 % a minute: x1.5 after ten minutes.
+    let creep = |pod: &str, t: f64| {
+        let minutes = ((t - T0) / 60.0).max(0.0);
+        if pod.starts_with('b') { Does { slow: 1.0 + 0.05 * minutes, ..FINE } } else { FINE }
+    };
+    let (after, _) = story.fails(1500.0, &creep).unwrap();
+    assert!((600.0..=960.0).contains(&after), "{after}");
+}
+
+#[test]
+fn s25_an_outage_does_not_hide_a_bad_deploy() {
+    let mut story = Story::new(53, FINE);
+    for i in 0..2 {
+        story.add(&format!("b-{i}"), "b", &format!("m{i}"), T0 + 1.0, Some(T0 + 10.0));
+    }
+    let both = |pod: &str, _| Does { errors: if pod.starts_with('b') { 0.6 } else { 0.12 }, ..FINE };
+    assert!(story.fails(300.0, &both).is_some());
+}
+
+#[test]
+fn s28_a_second_rollout_is_judged_on_its_own() {
+    let mut story = Story::new(54, FINE);
+    story.roll(4, 0.0);
+    story.until(600.0, &new_pods(Does { errors: 0.2, ..FINE }), &mut |_| ());
+    let t0 = story.t;
+    story.docket.open(t0, workload(), "b".into(), "c".into(), rules());
+    for i in 0..4 {
+        story.pods[4 + i].gone = Some(t0 + 12.0);
+        story.add(&format!("c-{i}"), "c", "n1", t0 + 1.0, Some(t0 + 11.0));
+    }
+    let fixed = |pod: &str, _| Does { errors: if pod.starts_with('c') { 0.003 } else { 0.2 }, ..FINE };
+    while story.t < t0 + 2000.0 {
+        story.step(&fixed);
+        let j = story.judge();
+        assert!(!matches!(j.verdict, Verdict::Fail(_)) && j.to == Revision::from("c"), "{}", j.explanation);
+    }
+    assert_eq!(story.judge().verdict, Verdict::Pass);
+}
+
+#[test]
+fn s45_errors_never_undo_to_a_revision_that_only_crashed() {
+    let mut story = Story::with(55, FINE, 0);
+    story.add("a-0", "a", "n1", T0 - 9000.0, None);
+    let crashed = story.pods.remove(0);
+    let mut state = story.state(&crashed);
+    (state.restarts, state.exit_code, state.waiting) = (5, Some(1), Some("CrashLoopBackOff".into()));
+    story.say(Observation::Pod(state));
+    story.add("b-0", "b", "n1", T0 + 1.0, Some(T0 + 10.0));
+    let end = story.never_fails(300.0, &|_, _| Does { errors: 1.0, ..FINE });
+    assert_eq!(end.verdict, Verdict::Hold(HoldReason::NoBaseline), "{}", end.explanation);
+}
+
+#[test]
+fn callers_are_shown_and_bar_a_pass_but_convict_nobody() {
+    let mut story = Story::with(56, FINE, 0);
+    story.add("b-0", "b", "n1", T0 + 1.0, Some(T0 + 10.0));
+    story.silent = true;
+    let (mut requests, mut errors) = (0.0, 0.0);
+    while story.t < T0 + 2000.0 {
+        story.step(&|_, _| FINE);
+        requests += 150.0;
+        errors += 30.0;
+        let counts = Counts { requests: Some(requests), errors: Some(errors), latency: None };
+        story.say(Observation::Callers { workload: workload(), counts });
+        let j = story.judge();
+        assert!(!matches!(j.verdict, Verdict::Fail(_) | Verdict::Pass), "{}", j.explanation);
+    }
+    let j = story.judge();
+    let line = j.findings.iter().find(|f| f.stream == "callers").unwrap();
+    assert!(line.log_e.unwrap() > 9.2 && line.says.starts_with("broken"), "{line:?}");
 }
 
 mod cluster;
