@@ -181,6 +181,11 @@ impl Pod {
         read
     }
 
+    /// How often it is read, at best.
+    pub(super) fn spacing(&self) -> Option<Seconds> {
+        self.requests.spacing()
+    }
+
     pub(super) fn drop_pending(&mut self) {
         self.pending = Tally::default();
         self.pending_latency = None;

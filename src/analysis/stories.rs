@@ -671,5 +671,167 @@ fn callers_are_shown_and_bar_a_pass_but_convict_nobody() {
     assert!(line.log_e.unwrap() > 9.2 && line.says.starts_with("broken"), "{line:?}");
 }
 
+#[test]
+fn s13_a_slow_start_repeated_by_each_new_pod_is_no_fault() {
+    let mut story = Story::new(60, FINE);
+    story.roll(4, 30.0);
+    let ready: BTreeMap<String, f64> = story.pods.iter().map(|p| (p.name.clone(), p.ready.unwrap())).collect();
+    let cold = move |pod: &str, t: f64| {
+        if pod.starts_with('b') && t <= ready[pod] + 45.0 { Does { slow: 6.0, ..FINE } } else { FINE }
+    };
+    let end = story.never_fails(2000.0, &cold);
+    assert_eq!(end.verdict, Verdict::Pass, "{}", end.explanation);
+}
+
+#[test]
+fn gate_4_an_incident_before_the_rollout_goes_on_in_it() {
+    // Twenty clean minutes, then ten at 12 %: no old pod is left to compare with.
+    let incident = |_: &str, t: f64| Does { errors: if t > T0 - 480.0 { 0.12 } else { 0.001 }, ..FINE };
+    let mut story = Story::with(61, FINE, 0);
+    for i in 0..4 {
+        story.add(&format!("a-{i}"), "a", "n1", T0 - 90_000.0, Some(T0 - 89_000.0));
+    }
+    story.t = T0 - 1800.0;
+    while story.t < T0 {
+        story.step(&incident);
+    }
+    story.latency = false;
+    story.roll(4, 0.0);
+    // Errors came in one clump before, so those of now weigh little (tempering): it takes its time.
+    let end = story.never_fails(1790.0, &incident);
+    assert_eq!(end.verdict, Verdict::Hold(HoldReason::Before), "{}", end.explanation);
+    assert!(end.explanation.contains("in the ten minutes before the rollout as well"), "{}", end.explanation);
+}
+
+#[test]
+fn what_the_kubelet_asks_before_ready_is_no_traffic() {
+    let mut story = Story::with(62, FINE, 0);
+    story.add("b-0", "b", "n1", T0 + 1.0, Some(T0 + 120.0));
+    let mut requests = 0.0;
+    for _ in 0..7 {
+        story.silent = true;
+        story.step(&|_, _| FINE);
+        requests += 15.0;
+        let counts = Counts { requests: Some(requests), errors: Some(requests), latency: None };
+        story.say(Observation::Counters { pod: PodId::new("shop", "b-0"), counts });
+        let j = story.judge();
+        assert!(j.verdict == Verdict::Watching && j.log_e.abs() < 1e-12, "{}", j.explanation);
+    }
+}
+
+#[test]
+fn a_baseline_that_comes_late_still_counts() {
+    let mut story = Story::with(63, FINE, 0);
+    story.latency = false;
+    story.add("b-0", "b", "n1", T0 + 1.0, Some(T0 + 5.0));
+    let seven = |_: &str, _: f64| Does { errors: 0.07, rps: 5.0, slow: 1.0 };
+    story.until(30.0, &seven, &mut |_| ());
+    story.add("a-0", "a", "n1", T0 - 9000.0, Some(T0 - 8000.0));
+    let old = story.pods.last_mut().unwrap();
+    (old.requests, old.errors, old.gone) = (30_000.0, 2_100.0, Some(T0 + 31.0));
+    let end = story.never_fails(1800.0, &seven);
+    assert_eq!(
+        (end.verdict, end.baseline_good),
+        (Verdict::Hold(HoldReason::Before), Some(false)),
+        "{}",
+        end.explanation
+    );
+}
+
+#[test]
+fn a_conviction_stands_while_it_holds_and_fades_with_the_fault() {
+    for seed in [71, 74, 77, 79] {
+        let mut story = Story::new(seed, FINE);
+        story.roll(4, 30.0);
+        let mut words = Vec::new();
+        let bad = |pod: &str, t: f64| {
+            if pod.starts_with('b') && t < T0 + 900.0 { Does { errors: 0.08, ..FINE } } else { FINE }
+        };
+        story.until(1500.0, &bad, &mut |j| {
+            if words.last() != Some(&j.verdict.word()) {
+                words.push(j.verdict.word());
+            }
+        });
+        assert_eq!(words, ["watching", "fail", "watching"], "seed {seed}");
+    }
+}
+
+#[test]
+fn a_short_watch_with_close_ticks_and_seldom_scrapes() {
+    let short = Arc::new(Rules { watch: std::time::Duration::from_secs(20), min_requests: 50, ..Rules::default() });
+    // Scrapes every second tick, or every fifth.
+    for every in [2, 5] {
+        for (errors, verdict) in [(0.0, Verdict::Pass), (0.6, Verdict::Fail(FailReason::Errors))] {
+            let mut story = Story::with(80, FINE, 0);
+            story.docket = Docket::new();
+            story.docket.open(T0, workload(), "a".into(), "b".into(), Arc::clone(&short));
+            story.tick = 2.0;
+            story.add("b-0", "b", "n1", T0 + 1.0, Some(T0 + 3.0));
+            let mut at = None;
+            for i in 0..50 {
+                story.silent = i % every != 0;
+                story.step(&|_, _| Does { rps: 20.0, errors, slow: 1.0 });
+                let j = story.judge();
+                assert!(matches!(j.verdict, Verdict::Watching) || j.verdict == verdict, "{}", j.explanation);
+                if j.verdict == verdict {
+                    at.get_or_insert(story.t - T0);
+                }
+            }
+            assert!(at.is_some_and(|at| (22.0..=56.0).contains(&at)), "{every} {verdict} {at:?}");
+        }
+    }
+}
+
+/// Any observation in any order, with any value: nothing panics, and evidence stays a number.
+#[test]
+fn nonsense_is_survived() {
+    for seed in 0..300 {
+        let mut random = Random::new(seed);
+        let mut docket = if seed % 2 == 0 { Docket::new() } else { Docket::with_interval(5.0) };
+        docket.open(T0, workload(), "a".into(), "b".into(), rules());
+        for _ in 0..120 {
+            let odd = [0.0, 1.0, -1.0, 1e300, f64::NAN, f64::INFINITY, 250.0, 0.5];
+            let mut any = || odd[(random.uniform() * 8.0) as usize];
+            let counts = Counts {
+                requests: Some(any()),
+                errors: Some(any()),
+                latency: Some([("0.1", any()), ("x", any()), ("+Inf", any())].map(|(b, c)| (b.to_owned(), c)).into()),
+            };
+            let times = [T0 - 10.0, T0, T0 + 50.0, T0 + 51.0, T0 + 1e7, T0 + 600.0, f64::NAN, -1e300];
+            let mut pick = |n: usize| (random.uniform() * n as f64) as usize;
+            let t = times[pick(8)];
+            let pod = PodId::new("shop", format!("p{}", pick(4)));
+            let created = [None, Some(f64::NAN), Some(T0 + 1.0), Some(1e300)][pick(4)];
+            let what = match pick(6) {
+                0 | 1 => Observation::Counters { pod, counts },
+                2 => Observation::Callers { workload: workload(), counts },
+                3 => Observation::Source { source: "x".into(), ok: pick(2) == 0, reason: None },
+                _ => Observation::Pod(PodState {
+                    pod,
+                    workload: workload(),
+                    revision: ["a", "b", "c"][pick(3)].into(),
+                    node: None,
+                    ready: pick(2) == 0,
+                    restarts: 0,
+                    waiting: None,
+                    exit_code: None,
+                    oom_killed: false,
+                    deleted: pick(4) == 0,
+                    created,
+                    ready_since: created,
+                }),
+            };
+            docket.observe(&Observed { t, what });
+            for judgement in docket.judge(times[pick(8)]) {
+                assert!(judgement.log_e.is_finite() && !judgement.explanation.contains("NaN"), "{judgement:?}");
+            }
+            if pick(60) == 0 {
+                docket.watch_recovery(T0 + 60.0, workload(), "b".into(), "a".into(), rules());
+            }
+            docket.recoveries(times[pick(8)]);
+        }
+    }
+}
+
 mod cluster;
 mod undo;

@@ -59,6 +59,8 @@ pub(super) struct Trial {
     /// Families that convicted at the tick before: an unsettled gate does not take that back.
     pub(super) standing: Vec<FailReason>,
     last_counters: Option<Seconds>,
+    /// How often counters are read, which may be less often than ticks are made.
+    cadence: Seconds,
     fresh: bool,
     /// Up to when the tests have seen everything.
     stepped: Seconds,
@@ -99,6 +101,7 @@ impl Trial {
             last_fail: None,
             standing: Vec::new(),
             last_counters: None,
+            cadence: 0.0,
             fresh: false,
             stepped: t0,
             judged: t0,
@@ -160,6 +163,7 @@ impl Trial {
         };
         let read = pod.read(t, counts, interval);
         self.skipped += u64::from(read.skipped);
+        self.cadence = pod.spacing().unwrap_or(self.cadence).min(CADENCE_MAX);
         if read.skipped > 0 && read.pair.is_none() && read.requests.is_none() && read.latency.is_none() {
             return;
         }
@@ -221,7 +225,7 @@ impl Trial {
             return;
         }
         self.judged = t;
-        let (t0, gap) = (self.t0, GAP_INTERVALS * now.interval);
+        let (t0, gap) = (self.t0, GAP_INTERVALS * now.interval.max(self.cadence));
         for pod in self.roster.all_mut() {
             pod.refresh(t, t0);
         }

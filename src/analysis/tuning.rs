@@ -80,6 +80,8 @@ pub(super) const SILENT: Seconds = 180.0;
 pub(super) const INTERVAL: Seconds = 15.0;
 /// A gap of more than this many intervals drops what lies in it, and freezes (2, theory; 2.5.6).
 pub(super) const GAP_INTERVALS: f64 = 3.0;
+/// No source reads its counters more seldom than this; longer spacings are gaps themselves.
+pub(super) const CADENCE_MAX: Seconds = 120.0;
 /// A pod created this little before the rollout began still belongs to it (clock differences).
 pub(super) const CREATED_SLACK: Seconds = 10.0;
 /// Share of new pods that makes a hard fact (2.2).
