@@ -203,7 +203,7 @@ async fn resume_when_leading(
                         tracing::info!(workload = %id, "an open incident is taken up");
                         let rules = rules_now(&cluster, &thresholds, &id).await;
                         let executor = executor.clone();
-                        tokio::spawn(async move { executor.resume(incident, &rules).await });
+                        tokio::spawn(async move { Box::pin(executor.resume(incident, &rules)).await });
                     }
                 }
                 Err(error) => {

@@ -39,7 +39,7 @@ pub(super) async fn incident(ctx: &Context, args: IncidentArgs, out: &mut dyn Wr
         IncidentCommand::List { all_namespaces } => {
             let scope = (!all_namespaces).then(|| ctx.namespace());
             let mut list = incidents.list(scope, "").await?;
-            list.sort_by(|a, b| b.spec.decided.cmp(&a.spec.decided));
+            list.sort_by_key(|incident| std::cmp::Reverse(incident.spec.decided));
             write_list(ctx, &list, out)?;
         }
         IncidentCommand::Show { name } => {

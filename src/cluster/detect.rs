@@ -133,7 +133,9 @@ impl Tracker {
 
     fn found(&mut self, view: Arc<WorkloadView>) -> Vec<Change> {
         let settled = view.progress.complete();
-        let rolling = !settled && !(view.progress.held_by_strategy && view.progress.available >= view.progress.desired);
+        // A strategy that moves no pods leaves a rollout unsettled for ever: it counts only while pods lack.
+        let at_rest = view.progress.held_by_strategy && view.progress.available >= view.progress.desired;
+        let rolling = !settled && !at_rest;
         let deadline = view.progress.deadline_exceeded.then(|| Change::Condition {
             workload: view.id.clone(),
             condition: RolloutCondition::ProgressDeadlineExceeded,

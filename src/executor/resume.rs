@@ -30,7 +30,7 @@ impl Executor {
     /// Brings an incident that a crash or a change of leader left open to its end.
     pub async fn resume(&self, incident: Incident, rules: &Arc<Rules>) -> Incident {
         let intended = phase(&incident) == Phase::Intended;
-        let incident = if intended { self.resume_intent(incident, rules).await } else { incident };
+        let incident = if intended { Box::pin(self.resume_intent(incident, rules)).await } else { incident };
         self.prove(incident, rules).await
     }
 
