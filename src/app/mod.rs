@@ -73,7 +73,8 @@ pub async fn run(loaded: Loaded, cluster: &ClusterOptions, mut stop: watch::Rece
     let server = serve::bind(settings.listen).await?;
     let (sources, readings) = Sources::new(&settings.sources, clock)?;
     let sources = Arc::new(sources);
-    let cluster = connect(cluster).await?;
+    let cluster = ClusterOptions { namespaces: settings.namespaces.clone(), ..cluster.clone() };
+    let cluster = connect(&cluster).await?;
     let own = own_namespace(&settings, &cluster);
     let context = Context {
         environment: settings.environment.clone(),
@@ -117,7 +118,7 @@ pub async fn run(loaded: Loaded, cluster: &ClusterOptions, mut stop: watch::Rece
         Arc::new(Executor::new(cluster.clone(), leadership.clone(), clock, settings.environment.clone(), outcomes_tx));
     let events = Arc::new(Events::new(cluster.writer.clone(), clock, identity));
     let teller = Teller {
-        incidents: Incidents::new(cluster.writer.clone(), clock),
+        incidents: Incidents::new(cluster.writer.clone(), clock, &cluster.namespaces),
         events: events.clone(),
         notifiers,
         context,
@@ -143,7 +144,7 @@ pub async fn run(loaded: Loaded, cluster: &ClusterOptions, mut stop: watch::Rece
     let dispatching = tokio::spawn(dispatch.run(decisions_rx));
 
     let inputs = Inputs {
-        seen: watch_workloads(&cluster, &settings.namespaces),
+        seen: watch_workloads(&cluster),
         cluster,
         sources,
         readings,

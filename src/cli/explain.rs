@@ -70,7 +70,7 @@ async fn write_rest(
             "(LOG E: accumulated evidence; 9.21 convicts, which is 1 false alarm in 10000 clean rollouts at most)"
         )?;
     }
-    let incidents = Incidents::new(ctx.cluster.reader.clone(), Clock::system());
+    let incidents = Incidents::new(ctx.cluster.reader.clone(), Clock::system(), &[]);
     if let Ok(mut of) = incidents.of(&view.id.namespace, &view.uid).await {
         of.sort_by_key(|incident| std::cmp::Reverse(incident.spec.decided));
         if let Some(incident) = of.first() {

@@ -23,7 +23,7 @@ impl Executor {
     /// # Errors
     /// When the incidents cannot be listed.
     pub async fn open(&self) -> Result<Vec<(WorkloadId, Incident)>, RecordError> {
-        let all = self.incidents.list(None, "").await?;
+        let all = self.incidents.all().await?;
         Ok(all.into_iter().filter(|i| !phase(i).is_final()).map(|i| (workload_of(&i), i)).collect())
     }
 

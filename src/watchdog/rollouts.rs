@@ -71,9 +71,9 @@ impl Watchdog {
                 }
             }
             Change::Began { view, from, from_settled, restart_only } => {
-                // A revision whose own trial has not ended was never seen good.
-                let on_trial = self.live.get(&view.id).is_some_and(|l| l.purpose == Purpose::Trial && l.to == from);
-                let vouched = from_settled && !on_trial;
+                // A revision whose own trial is still open must have said something for itself.
+                let on_trial = self.live.get(&view.id).filter(|l| l.purpose == Purpose::Trial && l.to == from);
+                let vouched = from_settled && on_trial.is_none_or(|trial| trial.speaks_for_itself(now));
                 tracing::info!(workload = %view.id, from = %from, to = %view.template.revision, restart_only, "a rollout began");
                 if self.rules_of(&view.id).mode != Mode::Off {
                     self.decide(Decision::Began {
@@ -147,7 +147,18 @@ impl Watchdog {
                 live.start(from, to, began, rules);
                 live.pod_watch = Some(watch_pods(&self.inputs.cluster, &view, labels, self.pods_tx.clone()));
             }
-            Opened::Past { observed, .. } => self.begin(&id, &observed),
+            Opened::Past { observed, pods, .. } => {
+                if live.pods.is_empty() {
+                    live.pods = pods.into_iter().map(|pod| (pod.pod.clone(), pod)).collect();
+                    live.pods_listed = true;
+                }
+                self.begin(&id, &observed);
+                // At once, not at the next tick: the old pods may be gone by then, and with them what they
+                // would have said beside the new ones.
+                if self.outstanding == 0 {
+                    self.on_tick().await;
+                }
+            }
             Opened::Failed { why, .. } => {
                 tracing::warn!(workload = %id, why, "the rollout cannot be judged");
                 self.close(&id);
@@ -188,6 +199,10 @@ impl Watchdog {
     pub(super) fn on_pod(&mut self, pod: PodSeen) {
         let now = self.inputs.clock.now();
         let Some(live) = self.live.get_mut(&pod.state.workload) else { return };
+        if std::mem::take(&mut live.pods_listed) {
+            // The watch knows better; a pod that went in between must not be read for ever.
+            live.pods.clear();
+        }
         if pod.state.deleted {
             live.pods.remove(&pod.state.pod);
         } else {
