@@ -2,7 +2,7 @@
 use crate::{
     fail::{Context, Result, bail},
     plane::Plane,
-    process::{Process, tail},
+    process::{self, Process, tail},
     wait::{self, Missing},
 };
 use serde_json::{Value, json};
@@ -12,7 +12,6 @@ use std::{
     process::ExitStatus,
     time::Duration,
 };
-use tokio::process::Command;
 
 /// One daemon of a story.
 pub(crate) struct Daemon {
@@ -42,7 +41,7 @@ impl Daemon {
         std::fs::create_dir_all(&config)?;
         write_config(launch, listen, &config)?;
         let log = launch.folder.join(format!("{}.log", launch.name));
-        let mut command = Command::new(bin);
+        let mut command = process::command(bin);
         command
             .args(["run", "--kubeconfig"])
             .arg(&plane.daemon_kubeconfig)

@@ -93,13 +93,22 @@ impl Said {
     }
 }
 
+/// A command that does not see the variables of the suite itself: lastgood reads `LASTGOOD_…` as settings.
+pub(crate) fn command(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("LASTGOOD_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
 /// Runs a command to its end.
 pub(crate) async fn run<I, S>(program: &Path, args: I, stdin: Option<&str>, within: Duration) -> Result<Said>
 where
     I: IntoIterator<Item = S>,
     S: AsRef<OsStr>,
 {
-    let mut child = Command::new(program)
+    let mut child = command(program)
         .args(args)
         .stdin(if stdin.is_some() { Stdio::piped() } else { Stdio::null() })
         .stdout(Stdio::piped())

@@ -168,6 +168,9 @@ impl<'a> Run<'a> {
             let start = Start { name: "main".into(), env: BTreeMap::new(), settings: Value::Null, ready: true };
             self.start_daemon(&start).await?;
         }
+        if story.daemon.as_ref().is_some_and(|d| d.prometheus) {
+            self.stage.plane.wait_for_trust().await;
+        }
         Ok(())
     }
 
@@ -252,6 +255,11 @@ impl<'a> Run<'a> {
         let mut args = call.args.clone();
         args.extend(["--kubeconfig".into(), self.stage.plane.kubeconfig.display().to_string()]);
         args.extend(["-n".into(), self.namespace.clone()]);
+        // Commands that have no use for the daemon do not know this option.
+        let asks_daemon = ["get", "explain", "undo", "status"].contains(&args[0].as_str());
+        if let (true, Some(daemon)) = (asks_daemon, self.daemons.get("main")) {
+            args.extend(["--server".into(), format!("http://{}", daemon.listen)]);
+        }
         let within = Duration::from_secs(300);
         let said = process::run(&self.stage.lastgood, &args, call.stdin.as_deref(), within).await?;
         for line in said.out.lines().chain(said.err.lines()) {
