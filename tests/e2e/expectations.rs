@@ -6,6 +6,7 @@ use crate::{
     plane::DAEMON,
     runner::Run,
     story::{Expectation, IncidentExpected},
+    wait,
 };
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, time::Duration};
@@ -121,39 +122,45 @@ impl Run<'_> {
         Ok(faults)
     }
 
+    /// Pods on their way out get half a minute.
     async fn pods_run(&self, workload: &str, image: &str) -> Result<Vec<String>> {
-        let list = self.get(&["pods", "-l", &format!("app={workload}")]).await?;
-        let pods = list["items"].as_array().cloned().unwrap_or_default();
-        let mut faults = Vec::new();
-        if pods.is_empty() {
-            faults.push("it has no pods".into());
-        }
-        for pod in pods {
-            let ready = pod["status"]["containerStatuses"][0]["ready"] == true;
-            let leaving = !pod["metadata"]["deletionTimestamp"].is_null();
-            if image_of(&pod) != image || !ready || leaving {
-                let state = if leaving {
-                    "leaving"
-                } else if ready {
-                    "Ready"
-                } else {
-                    "not Ready"
-                };
-                faults.push(format!("pod {} runs {} and is {state}", pod["metadata"]["name"], image_of(&pod)));
+        let what = format!("every pod of {workload} runs {image} and is Ready");
+        let looked = wait::until(&what, Duration::from_secs(30), async || {
+            let list = self.get(&["pods", "-l", &format!("app={workload}")]).await.map_err(|e| e.to_string())?;
+            let pods = list["items"].as_array().cloned().unwrap_or_default();
+            let wrong = pods.iter().filter(|pod| {
+                let ready = pod["status"]["containerStatuses"][0]["ready"] == true;
+                image_of(pod) != image || !ready || !pod["metadata"]["deletionTimestamp"].is_null()
+            });
+            let wrong: Vec<String> = wrong.map(|p| format!("{} with {}", p["metadata"]["name"], image_of(p))).collect();
+            match pods.is_empty() {
+                true => Err("no pods".into()),
+                false if wrong.is_empty() => Ok(()),
+                false => Err(wrong.join(", ").into()),
             }
-        }
-        Ok(faults)
+        });
+        Ok(looked.await.err().map(|e| e.to_string()).into_iter().collect())
     }
 
+    /// One report tells of this workload and says all texts; none tells of another namespace.
     fn check_report(&self, texts: &[String]) -> Vec<String> {
         let folder = self.folder.join("reports");
         let files = std::fs::read_dir(&folder).into_iter().flatten().filter_map(|e| Some(e.ok()?.path()));
-        let mut reports: Vec<_> = files.filter(|f| f.extension().is_some_and(|e| e == "md")).collect();
-        reports.sort();
-        let Some(last) = reports.last() else { return vec![format!("no report in {}", folder.display())] };
-        let text = std::fs::read_to_string(last).unwrap_or_default();
-        let missing = texts.iter().filter(|t| !text.contains(t.as_str()));
-        missing.map(|t| format!("the report does not say \"{t}\"")).collect()
+        let reports = files.filter(|f| f.extension().is_some_and(|e| e == "md"));
+        let (own, foreign): (Vec<String>, Vec<String>) = reports
+            .map(|f| std::fs::read_to_string(f).unwrap_or_default())
+            .partition(|text| text.contains(&format!("{}/", self.namespace)));
+        let mut faults = Vec::new();
+        if !foreign.is_empty() {
+            faults.push(format!("{} reports tell of namespaces that this daemon does not watch", foreign.len()));
+        }
+        let missing = |text: &String| texts.iter().find(|t| !text.contains(t.as_str())).cloned();
+        if own.is_empty() {
+            faults.push(format!("no report in {}", folder.display()));
+        } else if let Some(Some(said_by_none)) = own.iter().map(missing).min() {
+            faults.push(format!("the report does not say \"{said_by_none}\""));
+        }
+        faults
     }
 
     /// Invariants of every story: what the daemon may write at all, and that it never reads a Secret.

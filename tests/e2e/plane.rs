@@ -15,7 +15,7 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
-use tokio::{process::Command, sync::Mutex};
+use tokio::{process::Command, sync::Mutex, time::Instant};
 
 /// The API server.
 pub(crate) const API: &str = "https://127.0.0.1:6443";
@@ -53,6 +53,7 @@ pub(crate) struct Plane {
     pub(crate) http: reqwest::Client,
     bin: PathBuf,
     run: PathBuf,
+    monitored_since: Instant,
     processes: Mutex<Vec<Process>>,
 }
 
@@ -74,6 +75,8 @@ impl Plane {
             http: reqwest::Client::builder().timeout(Duration::from_secs(10)).build()?,
             bin: bin.into(),
             run: run.into(),
+            // Prometheus starts a moment later; the margin covers it.
+            monitored_since: Instant::now(),
             processes: Mutex::new(vec![api, etcd]),
         };
         plane.wait_for_api().await?;
@@ -130,6 +133,12 @@ impl Plane {
     /// An error when one of its processes has ended.
     pub(crate) async fn must_live(&self) -> Result<()> {
         self.processes.lock().await.iter_mut().try_for_each(Process::must_live)
+    }
+
+    /// Waits until Prometheus has run long enough to be believed: Lastgood takes the numbers of one
+    /// that has just started for what they are, incomplete.
+    pub(crate) async fn wait_for_trust(&self) {
+        tokio::time::sleep_until(self.monitored_since + Duration::from_secs(65)).await;
     }
 
     /// Stops the processes, those that depend on others first.

@@ -168,6 +168,9 @@ impl<'a> Run<'a> {
             let start = Start { name: "main".into(), env: BTreeMap::new(), settings: Value::Null, ready: true };
             self.start_daemon(&start).await?;
         }
+        if story.daemon.as_ref().is_some_and(|d| d.prometheus) {
+            self.stage.plane.wait_for_trust().await;
+        }
         Ok(())
     }
 
