@@ -6,9 +6,11 @@ mod tell;
 
 use crate::{
     clock::Clock,
-    cluster::{Cluster, ClusterOptions, ConnectError, connect, watch_freezes, watch_workloads},
+    cluster::{
+        Cluster, ClusterOptions, ConnectError, ReadError, connect, recent_revisions, watch_freezes, watch_workloads,
+    },
     config::{ActiveThresholds, Facts, Faults, Loaded, Reload, Settings, watch_thresholds},
-    domain::{Rules, Snapshot, WorkloadId},
+    domain::{Rules, Seconds, Snapshot, WorkloadId},
     executor::Executor,
     record::{Incidents, Leadership, Pins, elect},
     report::{Context, ReportError, events::Events, notify::Notifiers},
@@ -18,7 +20,7 @@ use crate::{
     watchdog::{Inputs, Watchdog},
 };
 use dispatch::Dispatch;
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tell::Teller;
 use tokio::sync::{mpsc, watch};
 
@@ -30,6 +32,8 @@ const OUTCOMES: usize = 256;
 const STUCK_AFTER: Duration = Duration::from_secs(120);
 /// How long stopping may take; Kubernetes kills after 30 s.
 const GRACE: Duration = Duration::from_secs(25);
+/// Rollouts of StatefulSets and DaemonSets that began longer ago are not looked for at start.
+const LONGEST_WATCH: Seconds = 86_400.0;
 const PERMISSIONS_EVERY: Duration = Duration::from_secs(300);
 
 /// Why the daemon does not run.
@@ -143,7 +147,9 @@ pub async fn run(loaded: Loaded, cluster: &ClusterOptions, mut stop: watch::Rece
     };
     let dispatching = tokio::spawn(dispatch.run(decisions_rx));
 
+    let Some(recent) = wait_for_cluster(&cluster, clock, &mut stop).await else { return Ok(()) };
     let inputs = Inputs {
+        recent,
         seen: watch_workloads(&cluster),
         cluster,
         sources,
@@ -171,6 +177,29 @@ pub async fn run(loaded: Loaded, cluster: &ClusterOptions, mut stop: watch::Rece
     }
     serving.await.unwrap_or(Ok(()))?;
     Ok(())
+}
+
+/// Waits until the API server answers, and says so while it does not. `None` when the daemon is stopped.
+async fn wait_for_cluster(
+    cluster: &Cluster,
+    clock: Clock,
+    stop: &mut watch::Receiver<bool>,
+) -> Option<BTreeMap<String, Seconds>> {
+    let mut pause = Duration::from_secs(1);
+    loop {
+        match recent_revisions(cluster, clock.now() - LONGEST_WATCH).await {
+            Ok(recent) => return Some(recent),
+            // Not our right to read is not unreachable: those workloads are then judged from their next rollout on.
+            Err(ReadError::Api { source, .. }) if matches!(source.as_ref(), kube::Error::Api(s) if s.code == 403) => {
+                return Some(BTreeMap::new());
+            }
+            Err(error) => tracing::warn!(%error, "the cluster cannot be read; waiting for it"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pause) => pause = (pause * 2).min(Duration::from_secs(30)),
+            _ = stop.wait_for(|stop| *stop) => return None,
+        }
+    }
 }
 
 /// The namespace of the daemon's own objects: from the settings, else `POD_NAMESPACE`, else the kubeconfig's.

@@ -46,6 +46,8 @@ pub struct Inputs {
     pub readings: mpsc::Receiver<Reading>,
     /// The thresholds in force.
     pub thresholds: watch::Receiver<Arc<ActiveThresholds>>,
+    /// Uid of a StatefulSet or DaemonSet → when its newest revision was made, for recent ones at start.
+    pub recent: BTreeMap<String, Seconds>,
     /// Freezes.
     pub freezes: watch::Receiver<Arc<Freezes>>,
     /// The one clock.

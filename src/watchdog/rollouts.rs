@@ -64,9 +64,10 @@ impl Watchdog {
         match change {
             Change::Found { view, rolling } => {
                 let rules = self.rules_of(&view.id);
-                if view.undo_id.is_some() && (rolling || ended_recently(&view, now, RECOVERY_WATCH)) {
+                let newest = self.inputs.recent.get(&view.uid).copied();
+                if view.undo_id.is_some() && (rolling || ended_recently(&view, newest, now, RECOVERY_WATCH)) {
                     self.open(&view, Purpose::Recovery, None, None);
-                } else if rolling || ended_recently(&view, now, rules.watch.as_secs_f64()) {
+                } else if rolling || ended_recently(&view, newest, now, rules.watch.as_secs_f64()) {
                     self.open(&view, Purpose::Trial, None, None);
                 }
             }
