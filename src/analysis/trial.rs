@@ -175,8 +175,9 @@ impl Trial {
         }
         if pod.state.revision != self.to {
             // Old pods: before the rollout they are the baseline, after it the comparison.
-            let after = pod.state.created.is_some_and(|created| created > self.proven);
-            let joined = pod.state.created.is_some() && (after || pod.came_with(t0));
+            // The life of an unproved revision is no baseline either.
+            let unproved = self.proven < t0 && pod.state.revision == self.from;
+            let joined = unproved || pod.state.created.is_some() && pod.came_with(t0);
             match read.pair {
                 Some((None, tally)) if !joined => self.baseline.add_lifetime(tally),
                 Some((_, tally)) if t > t0 => pod.pending += tally,
