@@ -3,8 +3,6 @@
 //!
 //! `UPDATE=1 cargo test --test deploy` rewrites the generated files.
 
-use kube::CustomResourceExt;
-use lastgood::record::Incident;
 use serde_json::Value;
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
@@ -47,40 +45,9 @@ fn texts(list: &Value) -> impl Iterator<Item = &str> {
     list.as_array().into_iter().flatten().filter_map(Value::as_str)
 }
 
-/// The CRD as the code means it, made fit for an API server:
-///
-/// - no status subresource: an Incident is created together with its status in one request, and with
-///   the subresource the API server would drop that status;
-/// - `additionalProperties: true` keeps the keys of an object but prunes what is inside their values
-///   (seen on 1.37: `findings[].counts` came back as `{}`), so such objects preserve unknown fields;
-/// - `uint32` is no format that the API server knows; it warns at every apply.
+/// The CRD as the code has it.
 fn incident_crd() -> Value {
-    let mut crd = Incident::crd();
-    for version in &mut crd.spec.versions {
-        version.subresources = None;
-    }
-    let mut crd = serde_json::to_value(crd).expect("a CRD is JSON");
-    fit_schema(&mut crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]);
-    crd
-}
-
-fn fit_schema(schema: &mut Value) {
-    match schema {
-        Value::Object(fields) => {
-            if fields.get("additionalProperties") == Some(&Value::Bool(true)) {
-                fields.remove("additionalProperties");
-                fields.insert("x-kubernetes-preserve-unknown-fields".into(), true.into());
-            } else if fields.get("type").is_some_and(|t| t == "array") {
-                fields.remove("x-kubernetes-preserve-unknown-fields");
-            }
-            if fields.get("format").is_some_and(|f| f == "uint32") {
-                fields.insert("format".into(), "int64".into());
-            }
-            fields.values_mut().for_each(fit_schema);
-        }
-        Value::Array(items) => items.iter_mut().for_each(fit_schema),
-        _ => {}
-    }
+    serde_json::to_value(lastgood::record::crd()).expect("a CRD is JSON")
 }
 
 #[test]

@@ -77,7 +77,7 @@ impl Callers {
             let baseline = self.baseline.errors(self.limit);
             (baseline, Evidence::new(baseline.theta, ERROR_PACE, self.watch))
         });
-        let share = Share { pod: 0, new: true, tally };
+        let share = Share { pod: 0, new: true, warm: true, tally };
         evidence.step(from, t, (t - from).min(gap), &[share], 1.0);
     }
 

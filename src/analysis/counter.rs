@@ -110,6 +110,11 @@ pub(super) struct PairCounter {
 }
 
 impl PairCounter {
+    /// The closest that two readings ever were.
+    pub(super) fn spacing(&self) -> Option<Seconds> {
+        self.pulse.spacing
+    }
+
     /// `None` for a value that is no count (NaN, infinite, negative): nothing is remembered of it.
     pub(super) fn read(&mut self, t: Seconds, requests: f64, errors: f64, interval: Seconds) -> Option<Reading<Tally>> {
         if !(is_count(requests) && is_count(errors)) {

@@ -42,9 +42,10 @@ impl Docket {
     }
 
     /// Opens a trial; `t0` is when the rollout began. Replaces an older trial or recovery of the
-    /// same workload; what is known of its pods and the last reading of each counter is kept.
+    /// same workload; what is known of its pods is kept, their counters are read anew (history may
+    /// be fed again).
     pub fn open(&mut self, t0: Seconds, workload: WorkloadId, from: Revision, to: Revision, rules: Arc<Rules>) {
-        let (roster, _) = self.take(&workload);
+        let roster = self.take(&workload).0.start_over();
         self.trials.insert(workload.clone(), Trial::new(t0, workload, from, to, rules, roster));
     }
 
@@ -61,7 +62,7 @@ impl Docket {
     ) {
         let (roster, trial) = self.take(&workload);
         let broken = trial.filter(|trial| trial.to == bad).map(|trial| Broken::of(&trial)).unwrap_or_default();
-        let watch = RecoveryWatch::new(t, workload.clone(), target, rules, roster, broken);
+        let watch = RecoveryWatch::new(t, workload.clone(), target, rules, roster.carry_over(), broken);
         self.recoveries.insert(workload, watch);
     }
 
@@ -79,7 +80,7 @@ impl Docket {
             (None, Some(recovery)) => recovery.roster,
             (None, None) => Roster::default(),
         };
-        (roster.carry_over(), trial)
+        (roster, trial)
     }
 
     /// Takes one observation: any order between workloads; within one by time, late ones are

@@ -96,6 +96,8 @@ struct Segment {
 pub(super) struct Share {
     pub(super) pod: u32,
     pub(super) new: bool,
+    /// Whether its cold start is over.
+    pub(super) warm: bool,
     pub(super) tally: Tally,
 }
 
@@ -133,7 +135,8 @@ pub(super) struct Evidence {
     log_m: f64,
     log_e: f64,
     surge: bool,
-    recent: VecDeque<(Seconds, Tally)>,
+    /// New pods by tick: all, and the warm ones.
+    recent: VecDeque<(Seconds, Tally, Tally)>,
     old_seen: Option<Seconds>,
     new: Tally,
     old: Tally,
@@ -194,8 +197,9 @@ impl Evidence {
         if old.total > 0.0 {
             self.old_seen = Some(t);
         }
-        self.recent.push_back((t, new));
-        while self.recent.front().is_some_and(|(then, _)| *then <= t - RELEASE) {
+        let warm = shares.iter().filter(|s| s.new && s.warm).map(|s| s.tally).sum();
+        self.recent.push_back((t, new, warm));
+        while self.recent.front().is_some_and(|(then, _, _)| *then <= t - RELEASE) {
             self.recent.pop_front();
         }
         self.weigh(t, t - from, rise, new);
@@ -217,12 +221,15 @@ impl Evidence {
         } else {
             self.log_m.min(self.log_e * (-elapsed / FADE).exp2())
         };
-        // Three steps of a third of the level make the level, whatever the last bit says.
-        let over = |window| self.ratio_of_last(t, window).map(|r| r > self.hypothesis.theta);
         self.fired = if self.fired {
-            self.log_e >= LEVEL / 2.0 && over(RELEASE) != Some(false)
+            let within = self.last(t, RELEASE).0.ratio().is_some_and(|ratio| ratio <= self.hypothesis.theta);
+            self.log_e >= LEVEL / 2.0 && !within
         } else {
-            self.log_e >= LEVEL - 1e-9 && over(NOW) == Some(true)
+            let (all, warm) = self.last(t, NOW);
+            let over = |tally: Tally| tally.ratio().is_some_and(|ratio| ratio > self.hypothesis.theta);
+            let catastrophic = all.ratio().is_some_and(|ratio| ratio >= HALF);
+            // Steps of a quarter of the level make the level, whatever the last bit says.
+            self.log_e >= LEVEL - 1e-9 && over(all) && (catastrophic || over(warm))
         };
     }
 
@@ -302,8 +309,10 @@ impl Evidence {
         self.old_seen
     }
 
-    fn ratio_of_last(&self, t: Seconds, window: Seconds) -> Option<f64> {
-        self.recent.iter().filter(|(then, _)| *then > t - window).map(|(_, tally)| *tally).sum::<Tally>().ratio()
+    /// Requests of new pods in the window before `t`: all, and of warm pods.
+    fn last(&self, t: Seconds, window: Seconds) -> (Tally, Tally) {
+        let recent = || self.recent.iter().filter(|(then, _, _)| *then > t - window);
+        (recent().map(|(_, all, _)| *all).sum(), recent().map(|(_, _, warm)| *warm).sum())
     }
 
     /// The start that explains the data best (gate 4: ĵ = argmax LR_j).

@@ -188,6 +188,11 @@ pub(super) fn baked(trial: &Trial, baked: Baked, t: Seconds) -> String {
     match baked {
         Baked::NotReady if new.is_empty() => "No new pod has been seen yet.".to_owned(),
         Baked::NotReady => format!("{ready} of {} Ready{so_far}.", plural(new.len(), "new pod")),
+        Baked::Baking(_) if strongest(trial) >= 1.0 => format!(
+            "{ready} of {} Ready{so_far}; evidence against it is {:.1} of {LEVEL:.1}.",
+            plural(new.len(), "new pod"),
+            strongest(trial)
+        ),
         Baked::Baking(left) => {
             let more = min as f64 - trial.requests;
             let more = if more > 0.0 { format!(" and after {} more requests", more.ceil()) } else { String::new() };
@@ -205,6 +210,9 @@ pub(super) fn baked(trial: &Trial, baked: Baked, t: Seconds) -> String {
             "No source has measured anything of the new pods in the {} since the first was Ready.",
             duration(age)
         ),
+        Baked::TooFew if trial.requests >= min as f64 => {
+            "Neither errors nor latency of the new pods are measured; requests alone do not prove them good.".to_owned()
+        }
         Baked::TooFew => format!(
             "Only {} requests were measured on new pods in {}; {min} are needed to pass.",
             trial.requests.round(),

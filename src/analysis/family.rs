@@ -46,10 +46,16 @@ impl Errors {
         before: &Baseline,
         rules: &Rules,
     ) {
+        let cold = COLD_START.min(rules.watch.as_secs_f64() / 4.0);
         let shares: Vec<Share> = pods
             .iter()
             .filter(|pod| pod.pending.total > 0.0)
-            .map(|pod| Share { pod: pod.serial, new: pod.state.revision == *to, tally: pod.pending })
+            .map(|pod| Share {
+                pod: pod.serial,
+                new: pod.state.revision == *to,
+                warm: pod.first_ready.is_some_and(|ready| tick.from >= ready + cold),
+                tally: pod.pending,
+            })
             .collect();
         match errors {
             None if shares.iter().any(|share| share.new) => {}
@@ -85,11 +91,11 @@ pub(super) struct Slowness {
 impl Slowness {
     fn new(cut: Cut, rules: &Rules) -> Self {
         let watch = rules.watch.as_secs_f64();
-        let [fast, slow] = LATENCY_PACE;
+        let [certain, likely] = LATENCY_PACE;
         Self {
             cut,
-            certain: Evidence::new(cut.theta, LATENCY_PACE, watch),
-            likely: Evidence::new(cut.theta, [2.0 * fast, 2.0 * slow], watch),
+            certain: Evidence::new(cut.theta, [certain; 2], watch),
+            likely: Evidence::new(cut.theta, [likely; 2], watch),
         }
     }
 
@@ -136,7 +142,7 @@ impl Latency {
                 out_of_range |= new;
                 continue;
             };
-            let share = |bad| Share { pod: pod.serial, new, tally: Tally::new(bad, histogram.total()) };
+            let share = |bad| Share { pod: pod.serial, new, warm: true, tally: Tally::new(bad, histogram.total()) };
             if histogram.total() > 0.0 {
                 certain.push(share(above.certain));
                 likely.push(share(above.interpolated));

@@ -30,8 +30,6 @@ pub(super) struct Surroundings<'a> {
     pub(super) roster: &'a Roster,
     /// The ten minutes before the rollout; empty when that cannot be said of this signal.
     pub(super) before: Tally,
-    pub(super) first_ready: Option<Seconds>,
-    pub(super) interval: Seconds,
     pub(super) t: Seconds,
 }
 
@@ -46,11 +44,9 @@ pub(super) fn pass(evidence: &Evidence, onset: &Onset, around: &Surroundings<'_>
     Gate::Open
 }
 
-/// Gate 4: it must begin with the new pods, and not go on from before.
+/// Gate 4: it must not go on from before. That it begins with the new pods holds by construction:
+/// a pod's requests count from its first Ready on.
 fn before(evidence: &Evidence, onset: &Onset, around: &Surroundings<'_>) -> Gate {
-    if around.first_ready.is_none_or(|ready| onset.t < ready - around.interval - 1e-6) {
-        return Gate::Hold(HoldReason::Before, "it began before the first new pod was Ready".to_owned());
-    }
     let theta = evidence.theta();
     let then = around.before;
     let Some(ratio) = then.ratio().filter(|ratio| *ratio > theta && then.total >= SOME_TRAFFIC) else {

@@ -123,15 +123,18 @@ impl Book {
         };
         let old = sum(&mut self.old.values().chain([&self.before]));
         let new = sum(&mut self.new.values().chain([&self.service]));
-        // A pod that was made Ready is asked; one not asked since is not known to fail.
-        let asked: Vec<Option<&Streak>> = roster
+        let asked: Vec<&Streak> = roster
             .of(to)
             .filter(|pod| pod.first_ready.is_some_and(|ready| t >= ready + grace))
-            .map(|pod| self.new.get(&pod.serial))
+            .filter_map(|pod| self.new.get(&pod.serial))
             .collect();
-        let streaks: Vec<&Streak> = asked.iter().flatten().copied().collect();
-        let shortest = if asked.len() == streaks.len() { streaks.iter().map(|s| s.fails).min() } else { None };
-        let by_pod = shortest.is_some_and(|fails| fails >= self.needed(PROBE_FAILS));
+        let least = self.needed(PROBE_FAILS);
+        let streaks: Vec<&Streak> = asked.iter().copied().filter(|streak| streak.fails >= least).collect();
+        // A pod that joined a moment ago need not have failed as often, but it must not have passed:
+        // a rollout would otherwise hide itself behind its next pod.
+        let joining = |streak: &Streak| streak.fails > 0 && streak.passes == 0;
+        let by_pod = !streaks.is_empty() && asked.iter().all(|streak| streak.fails >= least || joining(streak));
+        let shortest = streaks.iter().map(|streak| streak.fails).min();
         let by_service = self.service.fails >= self.needed(PROBE_FAILS_SERVICE);
         let passed_before = self.last_old_pass.is_some_and(|at| at >= t0 - BEFORE);
         let broken = by_pod || by_service;

@@ -181,6 +181,11 @@ impl Pod {
         read
     }
 
+    /// How often it is read, at best.
+    pub(super) fn spacing(&self) -> Option<Seconds> {
+        self.requests.spacing()
+    }
+
     pub(super) fn drop_pending(&mut self) {
         self.pending = Tally::default();
         self.pending_latency = None;
@@ -273,12 +278,22 @@ impl Roster {
         self.pods.retain(|_, pod| pod.live() || t - pod.updated <= BASELINE);
     }
 
-    /// The same pods for another trial: counters go on, what was concluded does not.
-    pub(super) fn carry_over(self) -> Self {
-        let mut next = self;
-        for pod in next.pods.values_mut() {
+    /// The same pods for a watch after an undo: counters go on, what waits for a tick does not.
+    pub(super) fn carry_over(mut self) -> Self {
+        for pod in self.pods.values_mut() {
             pod.drop_pending();
         }
-        next
+        self
+    }
+
+    /// The same pods for another trial: its history is fed again, so counters begin anew.
+    pub(super) fn start_over(mut self) -> Self {
+        for pod in self.pods.values_mut() {
+            pod.drop_pending();
+            pod.pair = PairCounter::default();
+            pod.requests = PairCounter::default();
+            pod.histogram = HistogramCounter::default();
+        }
+        self
     }
 }

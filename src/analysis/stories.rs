@@ -210,7 +210,7 @@ impl Story {
     #[track_caller]
     fn never_fails(&mut self, seconds: f64, does: &dyn Fn(&str, f64) -> Does) -> Judgement {
         self.until(seconds, does, &mut |j| {
-            assert!(!matches!(j.verdict, Verdict::Fail(_)), "{} {}", j.t - T0, j.explanation)
+            assert!(!matches!(j.verdict, Verdict::Fail(_)), "{} {}", j.t - T0, j.explanation);
         })
     }
 }
@@ -561,6 +561,276 @@ fn a_replayed_past_gives_the_same_verdict() {
     let live: Vec<Judgement> = live.into_iter().map(|(_, judgement)| judgement).collect();
     let first = |all: &[Judgement]| all.iter().find(|j| matches!(j.verdict, Verdict::Fail(_))).map(|j| j.t);
     assert_eq!(first(&live), first(&replayed));
+}
+
+#[test]
+fn s14_a_cold_start_repeated_by_each_new_pod_is_no_fault() {
+    for seed in 0..5 {
+        let mut story = Story::new(40 + seed, FINE);
+        story.roll(4, 30.0);
+        let ready: BTreeMap<String, f64> = story.pods.iter().map(|p| (p.name.clone(), p.ready.unwrap())).collect();
+        let cold = move |pod: &str, t: f64| {
+            if pod.starts_with('b') && t <= ready[pod] + 35.0 { Does { errors: 0.3, ..FINE } } else { FINE }
+        };
+        let end = story.never_fails(2000.0, &cold);
+        assert_eq!(end.verdict, Verdict::Pass, "{}", end.explanation);
+    }
+}
+
+#[test]
+fn s05_six_percent_at_high_traffic_and_late_onset() {
+    let busy = Does { rps: 25.0, ..FINE };
+    let mut story = Story::new(50, busy);
+    story.latency = false;
+    story.roll(4, 0.0);
+    let six = |pod: &str, _| if pod.starts_with('b') { Does { errors: 0.06, ..busy } } else { busy };
+    let (after, _) = story.fails(420.0, &six).unwrap();
+    assert!(after <= 371.0, "{after}");
+    let mut story = Story::new(51, FINE);
+    story.roll(4, 0.0);
+    let late = |_: &str, t: f64| if t > T0 + 900.0 { Does { errors: 0.1, ..FINE } } else { FINE };
+    let (after, judgement) = story.fails(1800.0, &late).unwrap();
+    assert!(after - 900.0 <= 240.0, "{after}");
+    let since = judgement.harm_since.unwrap() - T0;
+    assert!((885.0..=960.0).contains(&since), "the onset is found, not the rollout's begin: {since}");
+}
+
+#[test]
+fn s12_creeping_latency_is_found_soon_after_it_crosses() {
+    let mut story = Story::new(52, FINE);
+    story.roll(4, 0.0);
+    // +5 % a minute: x1.5 after ten minutes.
+    let creep = |pod: &str, t: f64| {
+        let minutes = ((t - T0) / 60.0).max(0.0);
+        if pod.starts_with('b') { Does { slow: 1.0 + 0.05 * minutes, ..FINE } } else { FINE }
+    };
+    let (after, _) = story.fails(1500.0, &creep).unwrap();
+    assert!((600.0..=960.0).contains(&after), "{after}");
+}
+
+#[test]
+fn s25_an_outage_does_not_hide_a_bad_deploy() {
+    let mut story = Story::new(53, FINE);
+    for i in 0..2 {
+        story.add(&format!("b-{i}"), "b", &format!("m{i}"), T0 + 1.0, Some(T0 + 10.0));
+    }
+    let both = |pod: &str, _| Does { errors: if pod.starts_with('b') { 0.6 } else { 0.12 }, ..FINE };
+    assert!(story.fails(300.0, &both).is_some());
+}
+
+#[test]
+fn s28_a_second_rollout_is_judged_on_its_own() {
+    let mut story = Story::new(54, FINE);
+    story.roll(4, 0.0);
+    story.until(600.0, &new_pods(Does { errors: 0.2, ..FINE }), &mut |_| ());
+    let t0 = story.t;
+    story.docket.open(t0, workload(), "b".into(), "c".into(), rules());
+    for i in 0..4 {
+        story.pods[4 + i].gone = Some(t0 + 12.0);
+        story.add(&format!("c-{i}"), "c", "n1", t0 + 1.0, Some(t0 + 11.0));
+    }
+    let fixed = |pod: &str, _| Does { errors: if pod.starts_with('c') { 0.003 } else { 0.2 }, ..FINE };
+    while story.t < t0 + 2000.0 {
+        story.step(&fixed);
+        let j = story.judge();
+        assert!(!matches!(j.verdict, Verdict::Fail(_)) && j.to == Revision::from("c"), "{}", j.explanation);
+    }
+    assert_eq!(story.judge().verdict, Verdict::Pass);
+}
+
+#[test]
+fn s45_errors_never_undo_to_a_revision_that_only_crashed() {
+    let mut story = Story::with(55, FINE, 0);
+    story.add("a-0", "a", "n1", T0 - 9000.0, None);
+    let crashed = story.pods.remove(0);
+    let mut state = story.state(&crashed);
+    (state.restarts, state.exit_code, state.waiting) = (5, Some(1), Some("CrashLoopBackOff".into()));
+    story.say(Observation::Pod(state));
+    story.add("b-0", "b", "n1", T0 + 1.0, Some(T0 + 10.0));
+    let end = story.never_fails(300.0, &|_, _| Does { errors: 1.0, ..FINE });
+    assert_eq!(end.verdict, Verdict::Hold(HoldReason::NoBaseline), "{}", end.explanation);
+}
+
+#[test]
+fn callers_are_shown_and_bar_a_pass_but_convict_nobody() {
+    let mut story = Story::with(56, FINE, 0);
+    story.add("b-0", "b", "n1", T0 + 1.0, Some(T0 + 10.0));
+    story.silent = true;
+    let (mut requests, mut errors) = (0.0, 0.0);
+    while story.t < T0 + 2000.0 {
+        story.step(&|_, _| FINE);
+        requests += 150.0;
+        errors += 30.0;
+        let counts = Counts { requests: Some(requests), errors: Some(errors), latency: None };
+        story.say(Observation::Callers { workload: workload(), counts });
+        let j = story.judge();
+        assert!(!matches!(j.verdict, Verdict::Fail(_) | Verdict::Pass), "{}", j.explanation);
+    }
+    let j = story.judge();
+    let line = j.findings.iter().find(|f| f.stream == "callers").unwrap();
+    assert!(line.log_e.unwrap() > 9.2 && line.says.starts_with("broken"), "{line:?}");
+}
+
+#[test]
+fn s13_a_slow_start_repeated_by_each_new_pod_is_no_fault() {
+    let mut story = Story::new(60, FINE);
+    story.roll(4, 30.0);
+    let ready: BTreeMap<String, f64> = story.pods.iter().map(|p| (p.name.clone(), p.ready.unwrap())).collect();
+    let cold = move |pod: &str, t: f64| {
+        if pod.starts_with('b') && t <= ready[pod] + 45.0 { Does { slow: 6.0, ..FINE } } else { FINE }
+    };
+    let end = story.never_fails(2000.0, &cold);
+    assert_eq!(end.verdict, Verdict::Pass, "{}", end.explanation);
+}
+
+#[test]
+fn gate_4_an_incident_before_the_rollout_goes_on_in_it() {
+    // Twenty clean minutes, then ten at 12 %: no old pod is left to compare with.
+    let incident = |_: &str, t: f64| Does { errors: if t > T0 - 480.0 { 0.12 } else { 0.001 }, ..FINE };
+    let mut story = Story::with(61, FINE, 0);
+    for i in 0..4 {
+        story.add(&format!("a-{i}"), "a", "n1", T0 - 90_000.0, Some(T0 - 89_000.0));
+    }
+    story.t = T0 - 1800.0;
+    while story.t < T0 {
+        story.step(&incident);
+    }
+    story.latency = false;
+    story.roll(4, 0.0);
+    // Errors came in one clump before, so those of now weigh little (tempering): it takes its time.
+    let end = story.never_fails(1790.0, &incident);
+    assert_eq!(end.verdict, Verdict::Hold(HoldReason::Before), "{}", end.explanation);
+    assert!(end.explanation.contains("in the ten minutes before the rollout as well"), "{}", end.explanation);
+}
+
+#[test]
+fn what_the_kubelet_asks_before_ready_is_no_traffic() {
+    let mut story = Story::with(62, FINE, 0);
+    story.add("b-0", "b", "n1", T0 + 1.0, Some(T0 + 120.0));
+    let mut requests = 0.0;
+    for _ in 0..7 {
+        story.silent = true;
+        story.step(&|_, _| FINE);
+        requests += 15.0;
+        let counts = Counts { requests: Some(requests), errors: Some(requests), latency: None };
+        story.say(Observation::Counters { pod: PodId::new("shop", "b-0"), counts });
+        let j = story.judge();
+        assert!(j.verdict == Verdict::Watching && j.log_e.abs() < 1e-12, "{}", j.explanation);
+    }
+}
+
+#[test]
+fn a_baseline_that_comes_late_still_counts() {
+    let mut story = Story::with(63, FINE, 0);
+    story.latency = false;
+    story.add("b-0", "b", "n1", T0 + 1.0, Some(T0 + 5.0));
+    let seven = |_: &str, _: f64| Does { errors: 0.07, rps: 5.0, slow: 1.0 };
+    story.until(30.0, &seven, &mut |_| ());
+    story.add("a-0", "a", "n1", T0 - 9000.0, Some(T0 - 8000.0));
+    let old = story.pods.last_mut().unwrap();
+    (old.requests, old.errors, old.gone) = (30_000.0, 2_100.0, Some(T0 + 31.0));
+    let end = story.never_fails(1800.0, &seven);
+    assert_eq!(
+        (end.verdict, end.baseline_good),
+        (Verdict::Hold(HoldReason::Before), Some(false)),
+        "{}",
+        end.explanation
+    );
+}
+
+#[test]
+fn a_conviction_stands_while_it_holds_and_fades_with_the_fault() {
+    for seed in [71, 74, 77, 79] {
+        let mut story = Story::new(seed, FINE);
+        story.roll(4, 30.0);
+        let mut words = Vec::new();
+        let bad = |pod: &str, t: f64| {
+            if pod.starts_with('b') && t < T0 + 900.0 { Does { errors: 0.08, ..FINE } } else { FINE }
+        };
+        story.until(1500.0, &bad, &mut |j| {
+            if words.last() != Some(&j.verdict.word()) {
+                words.push(j.verdict.word());
+            }
+        });
+        assert_eq!(words, ["watching", "fail", "watching"], "seed {seed}");
+    }
+}
+
+#[test]
+fn a_short_watch_with_close_ticks_and_seldom_scrapes() {
+    let short = Arc::new(Rules { watch: std::time::Duration::from_secs(20), min_requests: 50, ..Rules::default() });
+    // Scrapes every second tick, or every fifth.
+    for every in [2, 5] {
+        for (errors, verdict) in [(0.0, Verdict::Pass), (0.6, Verdict::Fail(FailReason::Errors))] {
+            let mut story = Story::with(80, FINE, 0);
+            story.docket = Docket::new();
+            story.docket.open(T0, workload(), "a".into(), "b".into(), Arc::clone(&short));
+            story.tick = 2.0;
+            story.add("b-0", "b", "n1", T0 + 1.0, Some(T0 + 3.0));
+            let mut at = None;
+            for i in 0..50 {
+                story.silent = i % every != 0;
+                story.step(&|_, _| Does { rps: 20.0, errors, slow: 1.0 });
+                let j = story.judge();
+                assert!(matches!(j.verdict, Verdict::Watching) || j.verdict == verdict, "{}", j.explanation);
+                if j.verdict == verdict {
+                    at.get_or_insert(story.t - T0);
+                }
+            }
+            assert!(at.is_some_and(|at| (22.0..=56.0).contains(&at)), "{every} {verdict} {at:?}");
+        }
+    }
+}
+
+/// Any observation in any order, with any value: nothing panics, and evidence stays a number.
+#[test]
+fn nonsense_is_survived() {
+    for seed in 0..300 {
+        let mut random = Random::new(seed);
+        let mut docket = if seed % 2 == 0 { Docket::new() } else { Docket::with_interval(5.0) };
+        docket.open(T0, workload(), "a".into(), "b".into(), rules());
+        for _ in 0..120 {
+            let odd = [0.0, 1.0, -1.0, 1e300, f64::NAN, f64::INFINITY, 250.0, 0.5];
+            let mut any = || odd[(random.uniform() * 8.0) as usize];
+            let counts = Counts {
+                requests: Some(any()),
+                errors: Some(any()),
+                latency: Some([("0.1", any()), ("x", any()), ("+Inf", any())].map(|(b, c)| (b.to_owned(), c)).into()),
+            };
+            let times = [T0 - 10.0, T0, T0 + 50.0, T0 + 51.0, T0 + 1e7, T0 + 600.0, f64::NAN, -1e300];
+            let mut pick = |n: usize| (random.uniform() * n as f64) as usize;
+            let t = times[pick(8)];
+            let pod = PodId::new("shop", format!("p{}", pick(4)));
+            let created = [None, Some(f64::NAN), Some(T0 + 1.0), Some(1e300)][pick(4)];
+            let what = match pick(6) {
+                0 | 1 => Observation::Counters { pod, counts },
+                2 => Observation::Callers { workload: workload(), counts },
+                3 => Observation::Source { source: "x".into(), ok: pick(2) == 0, reason: None },
+                _ => Observation::Pod(PodState {
+                    pod,
+                    workload: workload(),
+                    revision: ["a", "b", "c"][pick(3)].into(),
+                    node: None,
+                    ready: pick(2) == 0,
+                    restarts: 0,
+                    waiting: None,
+                    exit_code: None,
+                    oom_killed: false,
+                    deleted: pick(4) == 0,
+                    created,
+                    ready_since: created,
+                }),
+            };
+            docket.observe(&Observed { t, what });
+            for judgement in docket.judge(times[pick(8)]) {
+                assert!(judgement.log_e.is_finite() && !judgement.explanation.contains("NaN"), "{judgement:?}");
+            }
+            if pick(60) == 0 {
+                docket.watch_recovery(T0 + 60.0, workload(), "b".into(), "a".into(), rules());
+            }
+            docket.recoveries(times[pick(8)]);
+        }
+    }
 }
 
 mod cluster;

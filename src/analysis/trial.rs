@@ -56,7 +56,11 @@ pub(super) struct Trial {
     pub(super) frozen: Option<Outage>,
     pub(super) skipped: u64,
     pub(super) last_fail: Option<FailReason>,
+    /// Families that convicted at the tick before: an unsettled gate does not take that back.
+    pub(super) standing: Vec<FailReason>,
     last_counters: Option<Seconds>,
+    /// How often counters are read, which may be less often than ticks are made.
+    cadence: Seconds,
     fresh: bool,
     /// Up to when the tests have seen everything.
     stepped: Seconds,
@@ -72,6 +76,10 @@ impl Trial {
         rules: Arc<Rules>,
         roster: Roster,
     ) -> Self {
+        let mut facts = Facts::default();
+        for pod in roster.all().filter(|pod| pod.state.revision != to) {
+            facts.old_pod(pod.updated, pod);
+        }
         Self {
             t0,
             workload,
@@ -84,14 +92,16 @@ impl Trial {
             errors: None,
             latency: Latency::default(),
             probes: Probes::default(),
-            facts: Facts::default(),
+            facts,
             first_ready: None,
             requests: 0.0,
             measured: false,
             frozen: None,
             skipped: 0,
             last_fail: None,
+            standing: Vec::new(),
             last_counters: None,
+            cadence: 0.0,
             fresh: false,
             stepped: t0,
             judged: t0,
@@ -153,6 +163,7 @@ impl Trial {
         };
         let read = pod.read(t, counts, interval);
         self.skipped += u64::from(read.skipped);
+        self.cadence = pod.spacing().unwrap_or(self.cadence).min(CADENCE_MAX);
         if read.skipped > 0 && read.pair.is_none() && read.requests.is_none() && read.latency.is_none() {
             return;
         }
@@ -214,7 +225,7 @@ impl Trial {
             return;
         }
         self.judged = t;
-        let (t0, gap) = (self.t0, GAP_INTERVALS * now.interval);
+        let (t0, gap) = (self.t0, GAP_INTERVALS * now.interval.max(self.cadence));
         for pod in self.roster.all_mut() {
             pod.refresh(t, t0);
         }
@@ -230,7 +241,8 @@ impl Trial {
         }
         let from = self.stepped;
         // Ticks may be closer than scrapes: a tick without a reading is no tick without requests.
-        if self.fresh || t - from > gap {
+        let running = self.errors.is_some() || self.latency.tested().is_some();
+        if self.fresh || !running || t - from > gap {
             let tick = Tick { from, t, rise: (t - from).min(gap) };
             let pods: Vec<&Pod> = self.roster.all().collect();
             Errors::step(&mut self.errors, tick, &pods, &self.to, &self.baseline, &self.rules);

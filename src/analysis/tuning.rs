@@ -28,6 +28,10 @@ pub(super) const LATE_PRIOR: f64 = 0.1;
 pub(super) const FADE: Seconds = 300.0;
 /// The user's rule must hold now: ratio over this time (2.3, fire1).
 pub(super) const NOW: Seconds = 60.0;
+/// Errors short of catastrophic must also show on pods that have been Ready for this long (a
+/// quarter of a short watch): a cold start that each pod of a rolling update repeats is one burst
+/// after another, and each is as harmless as the first (S14; the burst that 2.3 tolerates is 45 s).
+pub(super) const COLD_START: Seconds = 45.0;
 /// A conviction is only released by a ratio within the limit over this time (hysteresis), or by
 /// evidence below half the level.
 pub(super) const RELEASE: Seconds = 180.0;
@@ -35,9 +39,10 @@ pub(super) const RELEASE: Seconds = 180.0;
 pub(super) const HALF: f64 = 0.5;
 /// Requests that make one catastrophic tick believable alone (2.3).
 pub(super) const HALF_REQUESTS: f64 = 30.0;
-/// Seconds of bad time to a conviction by errors: catastrophic, otherwise (2.3).
+/// Seconds of bad time to a conviction by errors: catastrophic, otherwise (2.3, `B_t`).
 pub(super) const ERROR_PACE: [Seconds; 2] = [30.0, 60.0];
-/// The same for latency (2.4).
+/// The same for latency: by requests that are certainly above the cut, and by interpolated ones,
+/// which need twice the time (2.4).
 pub(super) const LATENCY_PACE: [Seconds; 2] = [60.0, 120.0];
 /// Requests of one tick that count; more are tempered down to it (2.3, cap).
 pub(super) const REQUESTS_PER_TICK: f64 = 2000.0;
@@ -75,6 +80,8 @@ pub(super) const SILENT: Seconds = 180.0;
 pub(super) const INTERVAL: Seconds = 15.0;
 /// A gap of more than this many intervals drops what lies in it, and freezes (2, theory; 2.5.6).
 pub(super) const GAP_INTERVALS: f64 = 3.0;
+/// No source reads its counters more seldom than this; longer spacings are gaps themselves.
+pub(super) const CADENCE_MAX: Seconds = 120.0;
 /// A pod created this little before the rollout began still belongs to it (clock differences).
 pub(super) const CREATED_SLACK: Seconds = 10.0;
 /// Share of new pods that makes a hard fact (2.2).

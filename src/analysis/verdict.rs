@@ -45,8 +45,13 @@ impl Trial {
         let fact = self.facts.judge(t, &self.roster, &self.to);
         let grace = self.probe_grace();
         let answers = self.probes.judge(self.t0, &self.roster, &self.to, grace, t);
-        let errors = self.say_errors(now.interval, t);
-        let latency = self.say_latency(now.interval, t);
+        let errors = self.say_errors(t);
+        let latency = self.say_latency(t);
+        self.standing = [(FailReason::Errors, &errors), (FailReason::Latency, &latency)]
+            .into_iter()
+            .filter(|(_, said)| matches!(said.opinion, Opinion::Fail(_)))
+            .map(|(reason, _)| reason)
+            .collect();
         let (verdict, explanation, since) = self.decide(t, fact.as_ref(), &answers, &errors, &latency);
         if let Verdict::Fail(reason) = verdict {
             self.last_fail = Some(reason);
@@ -87,9 +92,9 @@ impl Trial {
 
     fn say(
         &self,
+        reason: FailReason,
         evidence: &Evidence,
         before: Tally,
-        interval: Seconds,
         t: Seconds,
         text: &dyn Fn(Tally, Tally) -> String,
     ) -> Said {
@@ -101,20 +106,22 @@ impl Trial {
             return Said { opinion, since: None };
         }
         let Some(onset) = evidence.onset() else { return Said { opinion: Opinion::Open, since: None } };
-        let around = Surroundings { roster: &self.roster, before, first_ready: self.first_ready, interval, t };
+        let around = Surroundings { roster: &self.roster, before, t };
         let sentence = text(onset.new, onset.old);
         let opinion = match gates::pass(evidence, &onset, &around) {
+            Gate::Wait(_) if self.standing.contains(&reason) => Opinion::Fail(format!("{sentence}{}", explain::SURE)),
             Gate::Open => Opinion::Fail(format!("{sentence}{}", explain::SURE)),
             Gate::Wait(why) => Opinion::Wait(format!("{sentence}, but {why}.")),
             Gate::Hold(reason, why) => Opinion::Hold(reason, format!("{sentence}, but {why}.")),
         };
-        Said { opinion, since: Some(onset.t) }
+        let since = self.first_ready.map_or(onset.t, |ready| onset.t.max(ready));
+        Said { opinion, since: Some(since) }
     }
 
-    fn say_errors(&self, interval: Seconds, t: Seconds) -> Said {
+    fn say_errors(&self, t: Seconds) -> Said {
         let Some(family) = &self.errors else { return Said { opinion: Opinion::Silent, since: None } };
         let baseline = &family.baseline;
-        let said = self.say(&family.evidence, self.baseline.last_minutes(), interval, t, &|new, old| {
+        let said = self.say(FailReason::Errors, &family.evidence, self.baseline.last_minutes(), t, &|new, old| {
             explain::errors(new, old, baseline, self.rules.errors.max)
         });
         // Above the user's limit, but not above what it was before: not this rollout's doing.
@@ -129,9 +136,9 @@ impl Trial {
         }
     }
 
-    fn say_latency(&self, interval: Seconds, t: Seconds) -> Said {
+    fn say_latency(&self, t: Seconds) -> Said {
         let Some(slow) = self.latency.tested() else { return Said { opinion: Opinion::Silent, since: None } };
-        self.say(slow.evidence(), Tally::default(), interval, t, &|new, old| {
+        self.say(FailReason::Latency, slow.evidence(), Tally::default(), t, &|new, old| {
             explain::slow(new, old, &slow.cut, self.rules.latency)
         })
     }

@@ -72,7 +72,7 @@ impl Dispatch {
             match pin(&cluster, &pins, &id, &uid, &revision, state).await {
                 Ok(true) => tracing::info!(workload = %id, revision = %revision, "pinned as {}", state.as_str()),
                 Ok(false) => {
-                    tracing::warn!(workload = %id, revision = %revision, "not pinned: history keeps it no more")
+                    tracing::warn!(workload = %id, revision = %revision, "not pinned: history keeps it no more");
                 }
                 Err(why) => tracing::warn!(workload = %id, revision = %revision, why, "not pinned"),
             }

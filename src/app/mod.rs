@@ -6,9 +6,11 @@ mod tell;
 
 use crate::{
     clock::Clock,
-    cluster::{Cluster, ClusterOptions, ConnectError, connect, watch_freezes, watch_workloads},
+    cluster::{
+        Cluster, ClusterOptions, ConnectError, ReadError, connect, recent_revisions, watch_freezes, watch_workloads,
+    },
     config::{ActiveThresholds, Facts, Faults, Loaded, Reload, Settings, watch_thresholds},
-    domain::{Rules, Snapshot, WorkloadId},
+    domain::{Rules, Seconds, Snapshot, WorkloadId},
     executor::Executor,
     record::{Incidents, Leadership, Pins, elect},
     report::{Context, ReportError, events::Events, notify::Notifiers},
@@ -18,7 +20,7 @@ use crate::{
     watchdog::{Inputs, Watchdog},
 };
 use dispatch::Dispatch;
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tell::Teller;
 use tokio::sync::{mpsc, watch};
 
@@ -30,6 +32,8 @@ const OUTCOMES: usize = 256;
 const STUCK_AFTER: Duration = Duration::from_secs(120);
 /// How long stopping may take; Kubernetes kills after 30 s.
 const GRACE: Duration = Duration::from_secs(25);
+/// Rollouts of StatefulSets and DaemonSets that began longer ago are not looked for at start.
+const LONGEST_WATCH: Seconds = 86_400.0;
 const PERMISSIONS_EVERY: Duration = Duration::from_secs(300);
 
 /// Why the daemon does not run.
@@ -73,7 +77,8 @@ pub async fn run(loaded: Loaded, cluster: &ClusterOptions, mut stop: watch::Rece
     let server = serve::bind(settings.listen).await?;
     let (sources, readings) = Sources::new(&settings.sources, clock)?;
     let sources = Arc::new(sources);
-    let cluster = connect(cluster).await?;
+    let cluster = ClusterOptions { namespaces: settings.namespaces.clone(), ..cluster.clone() };
+    let cluster = connect(&cluster).await?;
     let own = own_namespace(&settings, &cluster);
     let context = Context {
         environment: settings.environment.clone(),
@@ -117,7 +122,7 @@ pub async fn run(loaded: Loaded, cluster: &ClusterOptions, mut stop: watch::Rece
         Arc::new(Executor::new(cluster.clone(), leadership.clone(), clock, settings.environment.clone(), outcomes_tx));
     let events = Arc::new(Events::new(cluster.writer.clone(), clock, identity));
     let teller = Teller {
-        incidents: Incidents::new(cluster.writer.clone(), clock),
+        incidents: Incidents::new(cluster.writer.clone(), clock, &cluster.namespaces),
         events: events.clone(),
         notifiers,
         context,
@@ -142,8 +147,10 @@ pub async fn run(loaded: Loaded, cluster: &ClusterOptions, mut stop: watch::Rece
     };
     let dispatching = tokio::spawn(dispatch.run(decisions_rx));
 
+    let Some(recent) = wait_for_cluster(&cluster, clock, &mut stop).await else { return Ok(()) };
     let inputs = Inputs {
-        seen: watch_workloads(&cluster, &settings.namespaces),
+        recent,
+        seen: watch_workloads(&cluster),
         cluster,
         sources,
         readings,
@@ -170,6 +177,29 @@ pub async fn run(loaded: Loaded, cluster: &ClusterOptions, mut stop: watch::Rece
     }
     serving.await.unwrap_or(Ok(()))?;
     Ok(())
+}
+
+/// Waits until the API server answers, and says so while it does not. `None` when the daemon is stopped.
+async fn wait_for_cluster(
+    cluster: &Cluster,
+    clock: Clock,
+    stop: &mut watch::Receiver<bool>,
+) -> Option<BTreeMap<String, Seconds>> {
+    let mut pause = Duration::from_secs(1);
+    loop {
+        match recent_revisions(cluster, clock.now() - LONGEST_WATCH).await {
+            Ok(recent) => return Some(recent),
+            // Not our right to read is not unreachable: those workloads are then judged from their next rollout on.
+            Err(ReadError::Api { source, .. }) if matches!(source.as_ref(), kube::Error::Api(s) if s.code == 403) => {
+                return Some(BTreeMap::new());
+            }
+            Err(error) => tracing::warn!(%error, "the cluster cannot be read; waiting for it"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pause) => pause = (pause * 2).min(Duration::from_secs(30)),
+            _ = stop.wait_for(|stop| *stop) => return None,
+        }
+    }
 }
 
 /// The namespace of the daemon's own objects: from the settings, else `POD_NAMESPACE`, else the kubeconfig's.
@@ -203,7 +233,7 @@ async fn resume_when_leading(
                         tracing::info!(workload = %id, "an open incident is taken up");
                         let rules = rules_now(&cluster, &thresholds, &id).await;
                         let executor = executor.clone();
-                        tokio::spawn(async move { executor.resume(incident, &rules).await });
+                        tokio::spawn(async move { Box::pin(executor.resume(incident, &rules)).await });
                     }
                 }
                 Err(error) => {

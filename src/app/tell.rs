@@ -141,7 +141,7 @@ impl Teller {
 
     /// What a crash or a full queue left untold.
     async fn sweep(&self, not_before: &mut BTreeMap<String, f64>) {
-        let incidents = match self.incidents.list(None, "").await {
+        let incidents = match self.incidents.all().await {
             Ok(incidents) => incidents,
             Err(error) => {
                 tracing::debug!(%error, "incidents cannot be swept");

@@ -70,9 +70,9 @@ async fn write_rest(
             "(LOG E: accumulated evidence; 9.21 convicts, which is 1 false alarm in 10000 clean rollouts at most)"
         )?;
     }
-    let incidents = Incidents::new(ctx.cluster.reader.clone(), Clock::system());
+    let incidents = Incidents::new(ctx.cluster.reader.clone(), Clock::system(), &[]);
     if let Ok(mut of) = incidents.of(&view.id.namespace, &view.uid).await {
-        of.sort_by(|a, b| b.spec.decided.cmp(&a.spec.decided));
+        of.sort_by_key(|incident| std::cmp::Reverse(incident.spec.decided));
         if let Some(incident) = of.first() {
             writeln!(out, "\nIncident  {}", crate::report::text::paragraph(incident))?;
         }
@@ -82,7 +82,7 @@ async fn write_rest(
     let good = pins.iter().find(|p| p.mark.revision != view.template.revision);
     match good {
         Some(pin) => {
-            writeln!(out, "Last good {} ({}, {})", pin.mark.images.join(", "), pin.mark.revision, pin.state.as_str())?
+            writeln!(out, "Last good {} ({}, {})", pin.mark.images.join(", "), pin.mark.revision, pin.state.as_str())?;
         }
         None => writeln!(out, "Last good none known yet; {} revisions in history", entries.len())?,
     }

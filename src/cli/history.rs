@@ -31,7 +31,7 @@ pub(super) async fn history(ctx: &Context, args: &WorkloadArg, out: &mut dyn Wri
     let entries = revisions(&ctx.cluster.reader, &view.id, &view.uid, &view.selector).await?;
     let pins = Pins::new(ctx.cluster.reader.clone()).of(&view.id, &view.uid).await?;
     // Without the CRD there is simply nothing known to be bad.
-    let incidents = Incidents::new(ctx.cluster.reader.clone(), clock).of(&view.id.namespace, &view.uid).await;
+    let incidents = Incidents::new(ctx.cluster.reader.clone(), clock, &[]).of(&view.id.namespace, &view.uid).await;
     let incidents = incidents.unwrap_or_default();
     let known = |revision: &Revision| {
         let mut known = Vec::new();

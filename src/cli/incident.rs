@@ -34,16 +34,18 @@ enum IncidentCommand {
 }
 
 pub(super) async fn incident(ctx: &Context, args: IncidentArgs, out: &mut dyn Write) -> Result<u8, Failure> {
-    let incidents = Incidents::new(ctx.cluster.reader.clone(), Clock::system());
+    let reader = |scope: Option<&str>| {
+        let scopes: Vec<String> = scope.map(str::to_owned).into_iter().collect();
+        Incidents::new(ctx.cluster.reader.clone(), Clock::system(), &scopes)
+    };
     match args.command {
         IncidentCommand::List { all_namespaces } => {
-            let scope = (!all_namespaces).then(|| ctx.namespace());
-            let mut list = incidents.list(scope, "").await?;
-            list.sort_by(|a, b| b.spec.decided.cmp(&a.spec.decided));
+            let mut list = reader((!all_namespaces).then(|| ctx.namespace())).all().await?;
+            list.sort_by_key(|incident| std::cmp::Reverse(incident.spec.decided));
             write_list(ctx, &list, out)?;
         }
         IncidentCommand::Show { name } => {
-            let list = incidents.list(ctx.global.namespace.as_deref(), "").await?;
+            let list = reader(ctx.global.namespace.as_deref()).all().await?;
             let incident = pick(&list, &name)?;
             if !machine(ctx, incident, out)? {
                 let context =

@@ -62,7 +62,7 @@ struct ClusterArgs {
 
 impl ClusterArgs {
     fn options(&self) -> ClusterOptions {
-        ClusterOptions { kubeconfig: self.kubeconfig.clone(), context: self.context.clone() }
+        ClusterOptions { kubeconfig: self.kubeconfig.clone(), context: self.context.clone(), namespaces: Vec::new() }
     }
 }
 

@@ -67,7 +67,7 @@ pub(super) async fn status(ctx: &Context, args: &StatusArgs, out: &mut dyn Write
 async fn standing(ctx: &Context, view: &WorkloadView, asked: &Revision, of: Option<&WorkloadStatus>) -> Standing {
     let is = |decided, code, text: String| Standing { text, code, decided };
     if view.template.revision != *asked {
-        let incidents = Incidents::new(ctx.cluster.reader.clone(), Clock::system());
+        let incidents = Incidents::new(ctx.cluster.reader.clone(), Clock::system(), &[]);
         let undone = incidents.of(&view.id.namespace, &view.uid).await.unwrap_or_default();
         let undone =
             undone.iter().find(|i| i.spec.bad.hash == *asked && i.status.as_ref().is_some_and(|s| s.applied.is_some()));

@@ -57,7 +57,7 @@ pub(super) async fn undo(ctx: &Context, args: &UndoArgs, out: &mut dyn Write) ->
     let executor = Executor::new(ctx.cluster.clone(), Leadership::alone(), clock, environment, tx);
     let request = request(args, &view);
 
-    let prepared = executor.rehearse(&request).await.map_err(failure)?;
+    let prepared = executor.rehearse(&request).await.map_err(|e| failure(&e))?;
     if args.dry_run {
         return dry_run(ctx, &view, &prepared, out);
     }
@@ -79,7 +79,7 @@ pub(super) async fn undo(ctx: &Context, args: &UndoArgs, out: &mut dyn Write) ->
             let _ = writeln!(std::io::stderr(), "{}", text::headline(&incident));
         }
     });
-    let incident = executor.undo(request).await.map_err(failure)?;
+    let incident = executor.undo(request).await.map_err(|e| failure(&e))?;
     drop(executor);
     let _ = progress.await;
     if !machine(ctx, &incident, out)? {
@@ -175,8 +175,8 @@ fn person() -> String {
     std::env::var("USER").ok().filter(|u| !u.is_empty()).unwrap_or_else(|| "somebody".into())
 }
 
-fn failure(error: UndoError) -> Failure {
-    match &error {
+fn failure(error: &UndoError) -> Failure {
+    match error {
         UndoError::Blocked(blocked, _) if blocked.gate == Gate::NoTarget => {
             let text =
                 format!("{}. `lastgood history` shows all revisions; choose one with --to-revision", blocked.why);

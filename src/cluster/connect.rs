@@ -51,6 +51,8 @@ pub struct ClusterOptions {
     pub kubeconfig: Option<PathBuf>,
     /// A context of that file.
     pub context: Option<String>,
+    /// The namespaces to watch; empty for all.
+    pub namespaces: Vec<String>,
 }
 
 /// A connection to one cluster.
@@ -66,6 +68,8 @@ pub struct Cluster {
     pub contact: Contact,
     /// Namespace of the context or of the pod.
     pub default_namespace: String,
+    /// The namespaces that are watched; empty for all.
+    pub namespaces: Vec<String>,
 }
 
 /// Builds the clients. Reaches no server.
@@ -90,7 +94,7 @@ pub async fn connect(options: &ClusterOptions) -> Result<Cluster, ConnectError> 
     config.read_timeout = Some(WRITE_DEADLINE);
     config.reset_reader_on_write = true;
     let writer = Client::try_from(config).map_err(failed)?;
-    Ok(Cluster { reader, writer, url, contact, default_namespace })
+    Ok(Cluster { reader, writer, url, contact, default_namespace, namespaces: options.namespaces.clone() })
 }
 
 async fn load(options: &ClusterOptions) -> Result<Config, ConnectError> {

@@ -133,7 +133,9 @@ impl Tracker {
 
     fn found(&mut self, view: Arc<WorkloadView>) -> Vec<Change> {
         let settled = view.progress.complete();
-        let rolling = !settled && !(view.progress.held_by_strategy && view.progress.available >= view.progress.desired);
+        // A strategy that moves no pods leaves a rollout unsettled for ever: it counts only while pods lack.
+        let at_rest = view.progress.held_by_strategy && view.progress.available >= view.progress.desired;
+        let rolling = !settled && !at_rest;
         let deadline = view.progress.deadline_exceeded.then(|| Change::Condition {
             workload: view.id.clone(),
             condition: RolloutCondition::ProgressDeadlineExceeded,
@@ -144,10 +146,11 @@ impl Tracker {
 }
 
 /// Whether a workload that was just found ended a rollout so recently that it is still to be watched.
-pub fn ended_recently(view: &WorkloadView, now: Seconds, watch: Seconds) -> bool {
-    // A Deployment says when it last progressed; the other kinds are told by their newest
-    // ControllerRevision, which `history` reads.
-    view.progress.progressed.is_some_and(|t| now - t < watch)
+///
+/// A Deployment says when it last progressed; for the other kinds `newest` tells when their newest revision
+/// was made (see `recent_revisions`).
+pub fn ended_recently(view: &WorkloadView, newest: Option<Seconds>, now: Seconds, watch: Seconds) -> bool {
+    view.progress.progressed.or(newest).is_some_and(|t| now - t < watch)
 }
 
 #[cfg(test)]

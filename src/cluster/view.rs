@@ -91,7 +91,7 @@ macro_rules! kinds {
             status: RawStatus,
         }
         impl From<$name> for WorkloadView {
-            fn from(raw: $name) -> Self { view(Kind::$kind, raw.metadata, raw.spec, raw.status) }
+            fn from(raw: $name) -> Self { view(Kind::$kind, raw.metadata, raw.spec, &raw.status) }
         }
     )+};
 }
@@ -166,7 +166,7 @@ fn mark<'de, D: Deserializer<'de>>(d: D) -> Result<TemplateMark, D::Error> {
     serde_json::Value::deserialize(d).map(|template| TemplateMark::of(&template))
 }
 
-fn view(kind: Kind, meta: ObjectMeta, spec: RawSpec, status: RawStatus) -> WorkloadView {
+fn view(kind: Kind, meta: ObjectMeta, spec: RawSpec, status: &RawStatus) -> WorkloadView {
     let id = WorkloadId::new(meta.namespace.unwrap_or_default(), kind, meta.name.unwrap_or_default());
     let uid = meta.uid.unwrap_or_default();
     let labels = meta.labels.unwrap_or_default();
@@ -177,7 +177,7 @@ fn view(kind: Kind, meta: ObjectMeta, spec: RawSpec, status: RawStatus) -> Workl
     let annotations = all.into_iter().filter(|(key, _)| key.starts_with(PREFIX)).collect();
     let generation = meta.generation.unwrap_or_default();
     WorkloadView {
-        progress: progress(kind, generation, &spec, &status),
+        progress: progress(kind, generation, &spec, status),
         created: meta.creation_timestamp.map_or(0.0, |t| crate::clock::seconds(t.0)),
         selector: selector(&spec.selector),
         paused: spec.paused,

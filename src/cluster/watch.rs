@@ -52,11 +52,10 @@ pub enum Seen {
 }
 
 /// Starts the watches; they end when the receiver is dropped.
-///
-/// `namespaces`: empty for all.
-pub fn watch_workloads(cluster: &Cluster, namespaces: &[String]) -> mpsc::Receiver<Seen> {
+pub fn watch_workloads(cluster: &Cluster) -> mpsc::Receiver<Seen> {
     // Deep enough that a list of thousands does not wait for one slow tick.
     let (tx, rx) = mpsc::channel(1024);
+    let namespaces = &cluster.namespaces;
     let scopes: Vec<Option<&str>> =
         if namespaces.is_empty() { vec![None] } else { namespaces.iter().map(|n| Some(n.as_str())).collect() };
     for scope in scopes {

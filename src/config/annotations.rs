@@ -5,10 +5,10 @@
 //! own pods, and one that is not understood takes away the permission to act.
 
 use super::{
-    decode::short,
     fault::nearest,
     raw::PresetName,
     values::{ErrorShare, HttpPath, Increase, Port, Watch},
+    wrong::short,
 };
 use crate::domain::{Mode, PREFIX, Preset, Rules};
 use serde::Deserialize;

@@ -171,7 +171,7 @@ fn check_notifiers(notifiers: &[NotifierSettings], fault: &mut impl FnMut(&str, 
         if notifiers[..i].iter().any(|other| other.name == n.name) {
             fault(
                 &format!("notifiers.{i}.name"),
-                format!("two notifiers are named \"{}\"", super::decode::short(&n.name)),
+                format!("two notifiers are named \"{}\"", super::wrong::short(&n.name)),
                 "give each its own name",
             );
         }

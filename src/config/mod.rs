@@ -17,6 +17,7 @@ mod thresholds;
 mod tree;
 mod units;
 mod values;
+mod wrong;
 
 pub use annotations::RULE_ANNOTATIONS;
 pub use environment::OPTION_VARIABLES;

@@ -255,7 +255,7 @@ pub enum NotifierKind {
 fn address<'de, D: Deserializer<'de>>(d: D) -> Result<SocketAddr, D::Error> {
     let text = String::deserialize(d)?;
     text.trim().parse().map_err(|_| {
-        let text = super::decode::short(&text);
+        let text = super::wrong::short(&text);
         serde::de::Error::custom(format!("\"{text}\" is not an address; write an IP and a port: 127.0.0.1:9797"))
     })
 }

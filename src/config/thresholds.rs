@@ -139,7 +139,7 @@ fn check_head(file: &str, tree: &Node, raw: &RawThresholds, cut: bool, faults: &
         let (at, message) = match found {
             Some(found) if found == expected => continue,
             Some(found) => {
-                let found = super::decode::short(found);
+                let found = super::wrong::short(found);
                 (tree.place(&[key]), format!("{key} is \"{found}\", and this version of Lastgood reads \"{expected}\""))
             }
             None if cut && tree.get(key).is_none() && faults.0.iter().any(|f| f.message.starts_with(key)) => continue,

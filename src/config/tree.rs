@@ -4,7 +4,7 @@
 //! once (a typed parser stops at the first), duplicate keys are seen with their place, and a tag
 //! such as `1.10` or `08e5` keeps its spelling because nothing is guessed from it.
 
-use super::{Fault, Faults, decode::short};
+use super::{Fault, Faults, wrong::short};
 use serde::{
     Deserialize, Deserializer,
     de::{MapAccess, SeqAccess, Visitor},

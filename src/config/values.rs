@@ -1,6 +1,6 @@
 //! Pure. The scalars of `thresholds.yaml`: read with their unit, checked for range, written back normalised.
 
-use super::{decode::short, format_duration, parse_duration};
+use super::{format_duration, parse_duration, wrong::short};
 use crate::domain::Brake;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};

@@ -57,7 +57,7 @@ impl Executor {
         environment: String,
         outcomes: mpsc::Sender<Incident>,
     ) -> Self {
-        let incidents = Incidents::new(cluster.writer.clone(), clock);
+        let incidents = Incidents::new(cluster.writer.clone(), clock, &cluster.namespaces);
         let pins = Pins::new(cluster.writer.clone());
         let (signals, gatekeeper) = (Mutex::default(), tokio::sync::Mutex::default());
         Self { cluster, incidents, pins, leadership, clock, environment, outcomes, signals, gatekeeper }

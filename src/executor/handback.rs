@@ -171,6 +171,7 @@ fn prune(fields: &mut Value) {
 mod tests {
     use super::*;
 
+    #[allow(clippy::needless_pass_by_value, reason = "reads like the JSON it makes")]
     fn entry(manager: &str, operation: &str, fields: Value) -> Value {
         json!({"manager": manager, "operation": operation, "apiVersion": "apps/v1", "fieldsType": "FieldsV1", "fieldsV1": fields})
     }
@@ -188,8 +189,8 @@ mod tests {
 
     fn gift(back: &HandBack, index: usize) -> Value {
         let path = format!("/metadata/managedFields/{index}/fieldsV1");
-        let ops = back.patch.as_array().expect("ops").iter();
-        let found = ops.filter(|op| op["op"] == "replace" && op["path"] == path).next_back();
+        let mut ops = back.patch.as_array().expect("ops").iter();
+        let found = ops.rfind(|op| op["op"] == "replace" && op["path"] == path);
         found.map(|op| op["value"].clone()).expect("a gift")
     }
 

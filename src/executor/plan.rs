@@ -28,6 +28,9 @@ pub struct Plan {
     pub leftovers: Vec<String>,
 }
 
+/// The API server itself counts a DaemonSet's template changes here, beside `metadata.generation`.
+const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
+
 /// Plans the undo of the live object to `target`.
 ///
 /// The patch tests the uid and the exact bad template, so that it applies only to what was judged (I4);
@@ -109,6 +112,7 @@ pub fn check(live: &Value, rehearsed: &Value, plan: &Plan) -> Result<(), String>
             if let Some(annotations) = annotations.as_object_mut() {
                 annotations.remove(UNDO_ANNOTATION);
                 annotations.remove(LAST_APPLIED);
+                annotations.remove(TEMPLATE_GENERATION);
             }
         }
         if let Some(object) = object.as_object_mut() {

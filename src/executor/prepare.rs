@@ -105,7 +105,7 @@ pub(super) async fn prepare(r: &Readers<'_>, request: &UndoRequest, undo_id: &st
     let entries = revisions(&r.cluster.reader, &request.id, &view.uid, &view.selector).await?;
     let pins = r.pins.of(&request.id, &view.uid).await?;
     let of_workload = r.incidents.of(&request.id.namespace, &view.uid).await?;
-    let past = past(&r.incidents.list(None, "").await?);
+    let past = past(&r.incidents.all().await?);
 
     let target = pick(request, &view, &entries, &pins, &of_workload);
     let bad = reference(&entries, &request.bad, &view);

@@ -23,14 +23,14 @@ impl Executor {
     /// # Errors
     /// When the incidents cannot be listed.
     pub async fn open(&self) -> Result<Vec<(WorkloadId, Incident)>, RecordError> {
-        let all = self.incidents.list(None, "").await?;
+        let all = self.incidents.all().await?;
         Ok(all.into_iter().filter(|i| !phase(i).is_final()).map(|i| (workload_of(&i), i)).collect())
     }
 
     /// Brings an incident that a crash or a change of leader left open to its end.
     pub async fn resume(&self, incident: Incident, rules: &Arc<Rules>) -> Incident {
         let intended = phase(&incident) == Phase::Intended;
-        let incident = if intended { self.resume_intent(incident, rules).await } else { incident };
+        let incident = if intended { Box::pin(self.resume_intent(incident, rules)).await } else { incident };
         self.prove(incident, rules).await
     }
 

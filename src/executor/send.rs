@@ -47,18 +47,17 @@ pub async fn patch(client: &Client, id: &WorkloadId, patch: &Value, dry_run: boo
     let doing = if dry_run { format!("rehearsing the undo of {id}") } else { format!("patching {id}") };
     match within(WRITE_DEADLINE, doing, api.patch(&id.name, &params, &operations)).await {
         Ok(object) => Sent::Applied(Box::new(object)),
-        Err(error) => classify(error),
+        Err(error) => classify(&error),
     }
 }
 
-fn classify(error: ReadError) -> Sent {
-    let ReadError::Api { source, .. } = &error else { return Sent::Unclear(error.to_string()) };
+fn classify(error: &ReadError) -> Sent {
+    let ReadError::Api { source, .. } = error else { return Sent::Unclear(error.to_string()) };
     let kube::Error::Api(status) = source.as_ref() else { return Sent::Unclear(error.to_string()) };
     match status.code {
         // A failed `test` answers 422 with an empty-handed message; an invalid object 422 with causes.
+        404 | 409 => Sent::MovedOn,
         422 if status.details.as_ref().is_none_or(|d| d.causes.is_empty()) => Sent::MovedOn,
-        409 => Sent::MovedOn,
-        404 => Sent::MovedOn,
         429 => {
             let seconds = status.details.as_ref().map_or(1, |d| d.retry_after_seconds.max(1));
             Sent::Later { after: Duration::from_secs(u64::from(seconds.min(60))), why: status.message.clone() }
@@ -91,7 +90,7 @@ mod tests {
                         else { serde_json::json!([]) }, "retryAfterSeconds": 7},
         })).expect("a status");
         status.code = code;
-        classify(ReadError::Api { doing: "x".into(), source: Box::new(kube::Error::Api(Box::new(status))) })
+        classify(&ReadError::Api { doing: "x".into(), source: Box::new(kube::Error::Api(Box::new(status))) })
     }
 
     #[test]
@@ -105,7 +104,7 @@ mod tests {
             assert!(matches!(answer(code, false), Sent::Unclear(_)), "{code}: it may be in");
         }
         assert!(matches!(
-            classify(ReadError::Deadline { doing: "x".into(), deadline: WRITE_DEADLINE }),
+            classify(&ReadError::Deadline { doing: "x".into(), deadline: WRITE_DEADLINE }),
             Sent::Unclear(_)
         ));
     }

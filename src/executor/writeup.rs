@@ -152,7 +152,7 @@ impl Executor {
             match self.incidents.edit(&namespace, &incident.name_any(), &edit).await {
                 Ok(incident) => return incident,
                 Err(error) => {
-                    tracing::warn!(incident = %incident.name_any(), %error, "the incident could not be updated")
+                    tracing::warn!(incident = %incident.name_any(), %error, "the incident could not be updated");
                 }
             }
         }

@@ -43,7 +43,7 @@ pub struct IncidentSpec {
     pub explanation: String,
     /// The measurements behind the verdict.
     #[serde(default)]
-    #[schemars(with = "Vec<serde_json::Map<String, serde_json::Value>>", extend("x-kubernetes-preserve-unknown-fields" = true))]
+    #[schemars(schema_with = "findings_schema")]
     pub findings: Vec<Finding>,
     /// Accumulated evidence (natural log of an e-value).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -62,6 +62,14 @@ pub struct IncidentSpec {
     /// `lease uid/transitions` of the leader that decided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epoch: Option<String>,
+}
+
+/// The API server keeps a finding as it is: `Finding` may grow without a new version of the CRD.
+fn findings_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({
+        "type": "array",
+        "items": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
+    })
 }
 
 /// Names the workload of an incident (its namespace is the incident's own).
@@ -215,6 +223,7 @@ pub struct Notice {
     /// Whether the channel has accepted it.
     pub delivered: bool,
     /// How often it was tried.
+    #[schemars(with = "i64")]
     pub attempts: u32,
     /// Why the last try failed; never a URL.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -56,6 +56,8 @@ impl RecordError {
 pub struct Incidents {
     client: Client,
     clock: Clock,
+    /// Namespaces that may be looked at; empty for all.
+    scopes: Vec<String>,
 }
 
 /// The name of the one automatic incident that a workload uid and a bad template can have: creating it
@@ -68,9 +70,10 @@ pub fn incident_name(workload: &WorkloadId, uid: &str, bad: &Revision) -> String
 }
 
 impl Incidents {
-    /// `client` must not retry by itself.
-    pub fn new(client: Client, clock: Clock) -> Self {
-        Self { client, clock }
+    /// `client` must not retry by itself. `scopes`: the watched namespaces, empty for all; what lies
+    /// elsewhere is somebody else's to work on and to count.
+    pub fn new(client: Client, clock: Clock, scopes: &[String]) -> Self {
+        Self { client, clock, scopes: scopes.to_vec() }
     }
 
     /// One Incident, if there is one.
@@ -83,11 +86,22 @@ impl Incidents {
             .map_err(|e| RecordError::of(name, e))
     }
 
-    /// All Incidents, of one namespace or of the cluster.
+    /// All Incidents of the watched namespaces.
     ///
     /// # Errors
     /// When they cannot be listed.
-    pub async fn list(&self, namespace: Option<&str>, labels: &str) -> Result<Vec<Incident>, RecordError> {
+    pub async fn all(&self) -> Result<Vec<Incident>, RecordError> {
+        if self.scopes.is_empty() {
+            return self.list(None, "").await;
+        }
+        let mut all = Vec::new();
+        for namespace in &self.scopes {
+            all.extend(self.list(Some(namespace), "").await?);
+        }
+        Ok(all)
+    }
+
+    async fn list(&self, namespace: Option<&str>, labels: &str) -> Result<Vec<Incident>, RecordError> {
         let api = namespace.map_or_else(|| Api::all(self.client.clone()), |n| self.api(n));
         let params = ListParams::default().labels(labels);
         within(WRITE_DEADLINE, "listing incidents", api.list(&params))

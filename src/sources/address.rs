@@ -74,6 +74,9 @@ impl Resolve for GuardedResolver {
                     tokio::net::lookup_host((format!("{}.", name.as_str().trim_end_matches('.')), 0)).await?.collect()
                 }
             };
+            if found.is_empty() {
+                return Err("the name has no address".into());
+            }
             // One bad address spoils the name: an honest Service never mixes them.
             for address in &found {
                 guard.admit(address.ip())?;

@@ -29,6 +29,8 @@ pub(super) struct Live {
     pub watch_from: Option<Seconds>,
     pub pods: BTreeMap<PodId, PodTarget>,
     pub pod_watch: Option<PodWatch>,
+    /// Whether `pods` comes from a list that was read before the pod watch spoke.
+    pub pods_listed: bool,
     /// Counters are read only after the past is in, so that they come in order.
     pub past_read: bool,
     /// What the pod watch showed before the past was in.
@@ -58,6 +60,7 @@ impl Live {
             watch_from: None,
             pods: BTreeMap::new(),
             pod_watch: None,
+            pods_listed: false,
             past_read: false,
             waiting: Vec::new(),
             judgement: None,
@@ -78,6 +81,20 @@ impl Live {
     pub fn target(&self) -> Option<TrialTarget> {
         let rules = self.rules.clone().filter(|_| self.past_read)?;
         Some(TrialTarget { workload: self.view.id.clone(), rules, pods: self.pods.values().cloned().collect() })
+    }
+
+    /// Whether the revision on trial may be presumed good although its trial has not ended: its numbers speak
+    /// for it, or it went through the whole watch and nothing speaks against it.
+    pub fn speaks_for_itself(&self, now: Seconds) -> bool {
+        let Some(judgement) = &self.judgement else { return false };
+        let watch = self.rules.as_ref().map_or(f64::MAX, |rules| rules.watch.as_secs_f64());
+        let soaked = self.watch_from.is_some_and(|from| now - from >= watch);
+        match judgement.verdict {
+            Verdict::Pass => true,
+            Verdict::Watching => judgement.log_e < 0.0 || soaked,
+            Verdict::Unknown(_) => soaked,
+            Verdict::Fail(_) | Verdict::Hold(_) => false,
+        }
     }
 
     /// Whether a judgement is to be told: when the verdict is another, and a conviction again and again.

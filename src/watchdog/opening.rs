@@ -4,7 +4,7 @@ use super::live::Purpose;
 use crate::{
     clock::Clock,
     cluster::{Cluster, READ_DEADLINE, RevisionEntry, WorkloadView, before, pod_seen, revisions, within},
-    domain::{Observation, Observed, Revision, Rules, Seconds, TrialTarget, WorkloadId},
+    domain::{Observation, Observed, PodTarget, Revision, Rules, Seconds, TrialTarget, WorkloadId},
     sources::Sources,
 };
 use k8s_openapi::api::core::v1::Pod;
@@ -46,7 +46,13 @@ pub(super) enum Opened {
         rules: Arc<Rules>,
     },
     /// The past of its signals, in order of time; empty when nothing could be read.
-    Past { workload: WorkloadId, to: Revision, observed: Vec<Observed> },
+    Past {
+        workload: WorkloadId,
+        to: Revision,
+        observed: Vec<Observed>,
+        /// Where its pods can be reached.
+        pods: Vec<PodTarget>,
+    },
     /// It cannot be judged.
     Failed { workload: WorkloadId, to: Revision, why: String },
 }
@@ -94,9 +100,9 @@ impl Opening {
         if tx.send(revisions).await.is_err() {
             return;
         }
-        let mut observed = self.past(&labels, began).await;
+        let (mut observed, pods) = self.past(&labels, began).await;
         observed.sort_by(|a, b| a.t.total_cmp(&b.t));
-        let _ = tx.send(Opened::Past { workload, to, observed }).await;
+        let _ = tx.send(Opened::Past { workload, to, observed, pods }).await;
     }
 
     /// The revisions, once the live one is among them.
@@ -114,14 +120,14 @@ impl Opening {
     }
 
     /// Counters from before the rollout until now, by range query; nothing when no source has a past.
-    async fn past(&self, labels: &BTreeMap<String, Revision>, began: Seconds) -> Vec<Observed> {
+    async fn past(&self, labels: &BTreeMap<String, Revision>, began: Seconds) -> (Vec<Observed>, Vec<PodTarget>) {
         let api: Api<Pod> = Api::namespaced(self.cluster.reader.clone(), &self.view.id.namespace);
         let params = ListParams::default().labels(&self.view.selector);
         let pods = match within(READ_DEADLINE, "listing pods", api.list(&params)).await {
             Ok(pods) => pods.items,
             Err(error) => {
                 tracing::warn!(workload = %self.view.id, %error, "no baseline: the pods cannot be listed");
-                return Vec::new();
+                return (Vec::new(), Vec::new());
             }
         };
         let seen: Vec<_> = pods.iter().filter_map(|p| pod_seen(&self.view.id, labels, p)).collect();
@@ -142,6 +148,6 @@ impl Opening {
             Ok(Err(error)) => tracing::warn!(workload = %self.view.id, %error, "no baseline: the past cannot be read"),
             Err(_) => tracing::warn!(workload = %self.view.id, "no baseline: the past was not answered in time"),
         }
-        observed
+        (observed, target.pods)
     }
 }

@@ -238,6 +238,27 @@ fn one_healthy_new_pod_or_an_unclear_answer_is_no_conviction() {
 }
 
 #[test]
+fn a_rollout_does_not_hide_behind_its_next_pod() {
+    let mut cluster = Cluster::new(true);
+    let mut first = None;
+    for i in 0..12 {
+        let t = T0 + 20.0 + 15.0 * f64::from(i);
+        cluster.pod(t - 10.0, &format!("b-{i}"), "b", |pod| {
+            pod.ready = true;
+            pod.created = Some(t - 14.0);
+        });
+        cluster.probe(t, Some("a-0"), ProbeOutcome::Pass);
+        for k in 0..=i {
+            cluster.probe(t, Some(&format!("b-{k}")), ProbeOutcome::Fail);
+        }
+        if cluster.judge(t).verdict == Verdict::Fail(FailReason::Health) {
+            first.get_or_insert(i);
+        }
+    }
+    assert_eq!(first, Some(2));
+}
+
+#[test]
 fn through_the_service_five_failures_are_needed() {
     let mut cluster = Cluster::new(true);
     cluster.probe(T0 + 2.0, None, ProbeOutcome::Pass);

@@ -72,8 +72,12 @@ async fn no_answer_fails_and_what_we_cannot_reach_is_an_error() {
     let broken = Server::raw(b"HTTP/1.1 2", false).await;
     assert_eq!(said(&health(&[]), one_pod(broken.address, Scheme::Http)).await.outcome, ProbeOutcome::Fail);
 
-    let unknown = said(&health(&[]), through_service(80, Scheme::Http)).await;
+    // A name without an address; given, so that the test asks no name server.
+    let mut nameless = health(&[]);
+    nameless.resolver.fixed = Arc::new([("web.shop.svc.cluster.local".to_owned(), vec![])].into());
+    let unknown = said(&nameless, through_service(80, Scheme::Http)).await;
     assert_eq!(unknown.outcome, ProbeOutcome::Error, "{unknown:?}");
+    assert_eq!(unknown.detail.as_deref(), Some("the name does not resolve"));
     assert!(unknown.pod.is_none() && unknown.revision.is_none());
     let no_tls = Server::raw(b"plain HTTP or something like it", true).await;
     let tls = said(&health(&[]), one_pod(no_tls.address, Scheme::Https)).await;

@@ -49,7 +49,7 @@ impl Connection {
     /// # Errors
     /// [`SourceError::Settings`]; the text never repeats a URL or a header's value, which may hold secrets.
     pub(super) fn new(given: &PrometheusSettings, clock: Clock) -> Result<Self, SourceError> {
-        let base = Url::parse(given.url.trim()).map_err(|e| {
+        let base = Url::parse(given.url.trim().trim_end_matches('/')).map_err(|e| {
             settings(format!("sources.prometheus.url is not a URL ({e}); write http://prometheus.monitoring:9090"))
         })?;
         if !base.username().is_empty() || base.password().is_some() {

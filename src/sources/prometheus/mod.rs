@@ -35,6 +35,7 @@ use std::{
     },
     time::Duration,
 };
+use tokio::time::{Instant, timeout_at};
 
 /// Queries in flight at once.
 const CONCURRENCY: usize = 4;
@@ -53,6 +54,7 @@ pub(super) struct Prometheus {
     connection: Connection,
     clock: Clock,
     totals: Mutex<Totals>,
+    silent: Mutex<sanity::Silent>,
     malformed: AtomicU64,
     no_runtime_info: AtomicU32,
 }
@@ -65,6 +67,7 @@ impl Prometheus {
             connection: Connection::new(settings, clock)?,
             clock,
             totals: Mutex::default(),
+            silent: Mutex::default(),
             malformed: AtomicU64::new(0),
             no_runtime_info: AtomicU32::new(0),
         })
@@ -114,12 +117,17 @@ impl Prometheus {
 
     /// Asks every query of a plan, a few at a time; answers are in the order of the asks.
     async fn ask_all(&self, plan: &Plan, when: When) -> Vec<Result<Vec<Series>, SourceError>> {
+        // Some slow queries of one policy must not use up the time of all.
+        let (all, end) = (self.connection.deadline() * 3, Instant::now() + self.connection.deadline() * 3);
         let ask = |at: usize| async move {
             let expression = &plan.asks[at].expression;
-            match when {
-                When::At(t) => self.connection.instant(expression, t).await,
-                When::Range(from, to, step) => self.connection.range(expression, from, to, step).await,
-            }
+            let answer = async {
+                match when {
+                    When::At(t) => self.connection.instant(expression, t).await,
+                    When::Range(from, to, step) => self.connection.range(expression, from, to, step).await,
+                }
+            };
+            timeout_at(end, answer).await.unwrap_or(Err(SourceError::Deadline(all)))
         };
         stream::iter(0..plan.asks.len()).map(ask).buffered(CONCURRENCY).collect().await
     }
@@ -128,7 +136,7 @@ impl Prometheus {
     async fn sane(&self, plan: &Plan, trials: &[TrialTarget], t: f64) -> Result<(), SourceError> {
         if let Some(expression) = &plan.sanity {
             let answer = self.connection.instant(expression, t).await?;
-            sanity::targets_answer(trials, &answer)?;
+            self.silent.lock().unwrap_or_else(PoisonError::into_inner).judge(trials, &answer, t)?;
         }
         let pause = self.no_runtime_info.load(Ordering::Relaxed);
         if pause > 0 {
@@ -174,7 +182,7 @@ impl Prometheus {
     }
 }
 
-/// Several failures in one line; equal ones once.
+/// Several failures in one line.
 fn summary(failures: Vec<String>) -> String {
     let more = failures.len().saturating_sub(3);
     let mut text = failures.into_iter().take(3).collect::<Vec<_>>().join("; ");

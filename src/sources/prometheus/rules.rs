@@ -74,7 +74,9 @@ fn promtool_agrees_with_every_expression() {
     let output = match Command::new("promtool").args(["test", "rules"]).args(&tests).output() {
         Ok(output) => output,
         Err(error) => {
-            println!("SKIPPED: promtool is not installed ({error}); {} files were not run", tests.len());
+            // Past the capture of the test harness: a skipped proof must be seen.
+            let loud = format!("SKIPPED: promtool is not installed ({error}); {} files were not run\n", tests.len());
+            std::io::Write::write_all(&mut std::io::stderr(), loud.as_bytes()).unwrap();
             return;
         }
     };

@@ -26,7 +26,7 @@ fn everything() {
     decision_queue(2);
     source_read("prometheus", true, Duration::from_millis(30), 1.7e9);
     source_read("my-tenant\"} evil", false, Duration::from_secs(9), 1.7e9);
-    source_skipped("scrape");
+    source_skipped("scrape", 1);
     watch_staleness("deployments", 4.0);
     watch_restarted("pods");
     object_skipped("deployments");

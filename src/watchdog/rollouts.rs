@@ -1,0 +1,298 @@
+//! Rollouts begin and end here: what the watches tell opens and closes trials.
+
+use super::{
+    Watchdog,
+    live::{Live, Purpose},
+    opening::{Opened, Opening},
+};
+use crate::{
+    cluster::{Change, PodSeen, Seen, WorkloadView, ended_recently, watch_pods},
+    config::Facts,
+    domain::{Decision, Mode, Observation, Observed, Revision, RolloutCondition, Rules, Seconds, WorkloadId},
+    telemetry::metrics,
+};
+use std::sync::Arc;
+
+/// A trial that neither passed nor failed is given up after this long.
+const LONGEST_TRIAL: Seconds = 86_400.0;
+/// How long the last judgement of a finished trial is still shown.
+const SHOWN_FOR: Seconds = 3600.0;
+/// How long signals are read after an undo.
+const RECOVERY_WATCH: Seconds = 900.0;
+
+impl Watchdog {
+    pub(super) async fn on_seen(&mut self, seen: Seen) {
+        let changes = match seen {
+            Seen::Applied(view) => {
+                self.read_rules(&view);
+                self.tracker.apply(*view)
+            }
+            Seen::Removed(id) => {
+                self.rules.remove(&id);
+                self.malformed.remove(&id);
+                self.tracker.remove(&id).into_iter().collect()
+            }
+            Seen::Synced(kind) => {
+                self.trouble.remove(kind.plural());
+                self.synced.insert(kind);
+                Vec::new()
+            }
+            Seen::Skipped { kind, what } => {
+                self.skipped += 1;
+                metrics::object_skipped(kind.as_str());
+                tracing::warn!(kind = %kind, what, "an object cannot be read and is skipped");
+                Vec::new()
+            }
+            Seen::Trouble { kind, why, forbidden } => {
+                metrics::watch_restarted(kind.plural());
+                let need =
+                    if forbidden { format!(" (needs list and watch on {})", kind.plural()) } else { String::new() };
+                let said = format!("cannot watch {}: {why}{need}", kind.plural());
+                if self.trouble.insert(kind.plural(), said.clone()).is_none() {
+                    tracing::warn!("{said}; trying again");
+                }
+                Vec::new()
+            }
+        };
+        for change in changes {
+            self.on_change(change).await;
+        }
+    }
+
+    pub(super) async fn on_change(&mut self, change: Change) {
+        let now = self.inputs.clock.now();
+        match change {
+            Change::Found { view, rolling } => {
+                let rules = self.rules_of(&view.id);
+                let newest = self.inputs.recent.get(&view.uid).copied();
+                if view.undo_id.is_some() && (rolling || ended_recently(&view, newest, now, RECOVERY_WATCH)) {
+                    self.open(&view, Purpose::Recovery, None, None);
+                } else if rolling || ended_recently(&view, newest, now, rules.watch.as_secs_f64()) {
+                    self.open(&view, Purpose::Trial, None, None);
+                }
+            }
+            Change::Began { view, from, from_settled, restart_only } => {
+                // A revision whose own trial is still open must have said something for itself.
+                let on_trial = self.live.get(&view.id).filter(|l| l.purpose == Purpose::Trial && l.to == from);
+                let vouched = from_settled && on_trial.is_none_or(|trial| trial.speaks_for_itself(now));
+                tracing::info!(workload = %view.id, from = %from, to = %view.template.revision, restart_only, "a rollout began");
+                if self.rules_of(&view.id).mode != Mode::Off {
+                    self.decide(Decision::Began {
+                        workload: view.id.clone(),
+                        uid: view.uid.clone(),
+                        from: from.clone(),
+                        to: view.template.revision.clone(),
+                        vouched,
+                        restart_only,
+                    })
+                    .await;
+                }
+                self.open(&view, Purpose::Trial, Some(from), Some(now));
+            }
+            Change::Undone { view, from, undo_id } => {
+                tracing::info!(workload = %view.id, undo_id, "our undo is live; its effect is watched");
+                self.open(&view, Purpose::Recovery, Some(from), Some(now));
+            }
+            Change::Condition { workload, condition } => {
+                self.observe(now, Observation::Condition { workload: workload.clone(), condition });
+                if condition == RolloutCondition::Deleted {
+                    self.close(&workload);
+                }
+            }
+            // Judged again from scratch: a paused rollout has no honest windows.
+            Change::Resumed { workload } => {
+                if let Some(view) = self.live.get(&workload).map(|l| l.view.clone()) {
+                    self.open(&view, Purpose::Trial, None, Some(now));
+                }
+            }
+            Change::Gone { workload } => {
+                self.close(&workload);
+                self.finished.remove(&workload);
+            }
+        }
+    }
+
+    /// Starts to look at a rollout: the history is read beside the loop.
+    pub(super) fn open(
+        &mut self,
+        view: &Arc<WorkloadView>,
+        purpose: Purpose,
+        from: Option<Revision>,
+        began: Option<Seconds>,
+    ) {
+        self.close(&view.id);
+        let rules = self.rules_of(&view.id);
+        if rules.mode == Mode::Off {
+            return;
+        }
+        let opening = Opening {
+            cluster: self.inputs.cluster.clone(),
+            sources: self.inputs.sources.clone(),
+            clock: self.inputs.clock,
+            step: self.inputs.interval,
+            view: view.clone(),
+            rules,
+            from,
+            began,
+        };
+        let task = tokio::spawn(opening.run(purpose, self.opened_tx.clone()));
+        self.live.insert(view.id.clone(), Live::opening(view.clone(), purpose, task.abort_handle()));
+    }
+
+    pub(super) async fn on_opened(&mut self, opened: Opened) {
+        let id = opened.workload().clone();
+        // A newer rollout may have begun meanwhile.
+        let Some(live) = self.live.get_mut(&id).filter(|l| l.view.template.revision == *opened.to()) else { return };
+        match opened {
+            Opened::Revisions { view, from, to, began, labels, rules } => {
+                live.start(from, to, began, rules);
+                live.pod_watch = Some(watch_pods(&self.inputs.cluster, &view, labels, self.pods_tx.clone()));
+            }
+            Opened::Past { observed, pods, .. } => {
+                if live.pods.is_empty() {
+                    live.pods = pods.into_iter().map(|pod| (pod.pod.clone(), pod)).collect();
+                    live.pods_listed = true;
+                }
+                self.begin(&id, &observed);
+                // At once, not at the next tick: the old pods may be gone by then, and with them what they
+                // would have said beside the new ones.
+                if self.outstanding == 0 {
+                    self.on_tick().await;
+                }
+            }
+            Opened::Failed { why, .. } => {
+                tracing::warn!(workload = %id, why, "the rollout cannot be judged");
+                self.close(&id);
+            }
+        }
+    }
+
+    /// The trial begins with its past: what lies after the rollout's begin is judged tick by tick, as it
+    /// would have been then. What the pod watch has shown meanwhile comes last.
+    pub(super) fn begin(&mut self, id: &WorkloadId, past: &[Observed]) {
+        let Some(live) = self.live.get_mut(id) else { return };
+        let (Some(began), Some(from), Some(rules)) = (live.began, live.from.clone(), live.rules.clone()) else {
+            return;
+        };
+        let (to, waiting) = (live.to.clone(), std::mem::take(&mut live.waiting));
+        live.past_read = true;
+        let conditions = conditions(&live.view);
+        match live.purpose {
+            Purpose::Trial => self.docket.open(began, id.clone(), from, to, rules),
+            Purpose::Recovery => self.docket.watch_recovery(began, id.clone(), from, to, rules),
+        }
+        let mut told = f64::MIN;
+        for observed in past {
+            if observed.t > told && told >= began {
+                // A time before their last tick changes nothing in the other trials.
+                self.docket.judge(told);
+            }
+            told = observed.t;
+            self.docket.observe(observed);
+        }
+        let now = self.inputs.clock.now();
+        waiting.into_iter().for_each(|observed| self.docket.observe(&observed));
+        for condition in conditions {
+            self.observe(now, Observation::Condition { workload: id.clone(), condition });
+        }
+    }
+
+    pub(super) fn on_pod(&mut self, pod: PodSeen) {
+        let now = self.inputs.clock.now();
+        let Some(live) = self.live.get_mut(&pod.state.workload) else { return };
+        if std::mem::take(&mut live.pods_listed) {
+            // The watch knows better; a pod that went in between must not be read for ever.
+            live.pods.clear();
+        }
+        if pod.state.deleted {
+            live.pods.remove(&pod.state.pod);
+        } else {
+            live.pods.insert(pod.state.pod.clone(), pod.target.clone());
+        }
+        if live.watch_from.is_none() && pod.state.ready && pod.state.revision == live.to {
+            live.watch_from = Some(pod.state.ready_since.unwrap_or(now));
+        }
+        let observed = Observed { t: now, what: Observation::Pod(pod.state) };
+        if live.past_read {
+            self.docket.observe(&observed);
+        } else {
+            live.waiting.push(observed);
+        }
+    }
+
+    pub(super) fn close(&mut self, id: &WorkloadId) {
+        self.docket.close(id);
+        self.live.remove(id);
+    }
+
+    pub(super) fn close_old(&mut self) {
+        let now = self.inputs.clock.now();
+        let old = |live: &Live| {
+            let longest = if live.purpose == Purpose::Trial { LONGEST_TRIAL } else { RECOVERY_WATCH };
+            live.began.is_some_and(|began| now - began > longest)
+        };
+        let ended: Vec<WorkloadId> = self.live.iter().filter(|(_, l)| old(l)).map(|(id, _)| id.clone()).collect();
+        for id in ended {
+            if let Some(judgement) = self.live.get_mut(&id).and_then(|l| l.judgement.take()) {
+                self.finished.insert(id.clone(), (now, judgement));
+            }
+            self.close(&id);
+        }
+        self.finished.retain(|_, (at, _)| now - *at < SHOWN_FOR);
+    }
+
+    /// The rules of a workload, read when it changes; malformed annotations are told and disarm it.
+    pub(super) fn read_rules(&mut self, view: &WorkloadView) {
+        let facts = Facts {
+            namespace: &view.id.namespace,
+            kind: view.id.kind,
+            name: &view.id.name,
+            labels: &view.labels,
+            annotations: &view.annotations,
+        };
+        let found = self.inputs.thresholds.borrow().thresholds.rules_for(&facts);
+        if found.faults.is_empty() {
+            self.malformed.remove(&view.id);
+        } else if self.malformed.get(&view.id) != Some(&found.faults) {
+            for fault in &found.faults {
+                tracing::warn!(workload = %view.id, "{fault}");
+            }
+            self.malformed.insert(view.id.clone(), found.faults);
+        }
+        self.rules.insert(view.id.clone(), found.rules);
+    }
+
+    pub(super) fn rules_of(&self, id: &WorkloadId) -> Arc<Rules> {
+        self.rules.get(id).cloned().unwrap_or_default()
+    }
+
+    /// New thresholds hold from now on, for live trials too.
+    pub(super) async fn on_thresholds(&mut self) {
+        let views: Vec<Arc<WorkloadView>> = self.tracker.views().cloned().collect();
+        for view in views {
+            self.read_rules(&view);
+            let rules = self.rules_of(&view.id);
+            let Some(live) = self.live.get_mut(&view.id) else { continue };
+            let Some(old) = live.rules.clone().filter(|old| *old != rules) else { continue };
+            let same_limits =
+                Rules { mode: rules.mode, undo: rules.undo.clone(), policy: rules.policy.clone(), ..(*old).clone() }
+                    == *rules;
+            if same_limits && rules.mode != Mode::Off {
+                live.rules = Some(rules);
+            } else {
+                // Other limits: the trial is judged anew from its past, as after a restart.
+                let (purpose, from, began) = (live.purpose, live.from.clone(), live.began);
+                self.open(&view, purpose, from, began);
+            }
+        }
+        self.publish();
+    }
+}
+
+fn conditions(view: &WorkloadView) -> Vec<RolloutCondition> {
+    use RolloutCondition::{Paused, ProgressDeadlineExceeded};
+    [(view.paused, Paused), (view.progress.deadline_exceeded, ProgressDeadlineExceeded)]
+        .into_iter()
+        .filter_map(|(holds, condition)| holds.then_some(condition))
+        .collect()
+}

@@ -1,0 +1,119 @@
+//! One tick: every source is read once for all live trials, then the verdicts are said.
+
+use super::{
+    Watchdog,
+    live::{Live, Purpose},
+    snapshot,
+};
+use crate::{
+    domain::{Decision, Observation, Seconds, SourceState, Verdict},
+    sources::Reading,
+    telemetry::metrics,
+};
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// A conviction that could not be acted on is told again this often: a freeze may end, a lease may come.
+const SAY_AGAIN: Seconds = 30.0;
+
+impl Watchdog {
+    pub(super) async fn on_reading(&mut self, reading: Reading) {
+        let now = self.inputs.clock.now();
+        for observed in &reading.observed {
+            if let Observation::Source { source, ok, reason } = &observed.what {
+                let before = self.source_states.get(source).map(|state| state.ok);
+                if before != Some(*ok) {
+                    tracing::info!(
+                        source,
+                        ok,
+                        reason,
+                        "{}",
+                        if *ok { "a source answers" } else { "a source is blind" }
+                    );
+                }
+                let last_good = self.source_states.get(source).and_then(|state| state.last_good);
+                let last_good = if *ok { Some(now) } else { last_good };
+                self.source_states.insert(source.clone(), SourceState { ok: *ok, last_good, reason: reason.clone() });
+                metrics::source_read(reading.source, *ok, reading.took, now);
+            }
+            self.docket.observe(observed);
+        }
+        self.outstanding = self.outstanding.saturating_sub(1);
+        if self.outstanding == 0 {
+            self.judge().await;
+        }
+    }
+
+    pub(super) async fn on_tick(&mut self) {
+        // What a slow source still owes is not waited for.
+        if self.outstanding > 0 {
+            self.judge().await;
+        }
+        self.close_old();
+        let targets: Vec<_> = self.live.values().filter_map(Live::target).collect();
+        self.outstanding = if targets.is_empty() { 0 } else { self.inputs.sources.start(Arc::new(targets)) };
+        for left_out in self.inputs.sources.left_out() {
+            metrics::source_skipped(left_out.source, left_out.reads);
+        }
+        if self.outstanding == 0 {
+            self.judge().await;
+        }
+    }
+
+    /// Says the verdicts of this tick, and tells those that changed.
+    pub(super) async fn judge(&mut self) {
+        let started = Instant::now();
+        let now = self.inputs.clock.now();
+        for judgement in self.docket.judge(now) {
+            let Some(live) = self.live.get_mut(&judgement.workload) else { continue };
+            let due = live.due(&judgement, now, SAY_AGAIN);
+            let changed = live.judgement.as_ref().is_none_or(|old| old.verdict != judgement.verdict);
+            live.judgement = Some(judgement.clone());
+            if !due {
+                continue;
+            }
+            live.said = Some((judgement.verdict, now));
+            let (Some(rules), uid, began) = (live.rules.clone(), live.view.uid.clone(), live.began.unwrap_or(now))
+            else {
+                continue;
+            };
+            if changed {
+                metrics::verdict(judgement.verdict);
+                tracing::info!(
+                    workload = %judgement.workload, revision = %judgement.to, verdict = %judgement.verdict,
+                    log_e = judgement.log_e, "{}", judgement.explanation
+                );
+            }
+            let passed = judgement.verdict == Verdict::Pass;
+            let id = judgement.workload.clone();
+            self.decide(Decision::Judged { judgement: Box::new(judgement.clone()), rules, uid, began, changed }).await;
+            if passed {
+                self.close(&id);
+                self.finished.insert(id, (now, judgement));
+            }
+        }
+        for recovery in self.docket.recoveries(now) {
+            if let Some(live) = self.live.get_mut(&recovery.workload) {
+                live.recovery = Some(recovery.clone());
+                self.decide(Decision::Recovery(Box::new(recovery))).await;
+            }
+        }
+        let recoveries = self.live.values().filter(|l| l.purpose == Purpose::Recovery).count();
+        metrics::recoveries(recoveries);
+        metrics::trials(self.live.len() - recoveries);
+        metrics::tick(started.elapsed());
+        self.publish();
+    }
+
+    pub(super) async fn decide(&self, decision: Decision) {
+        metrics::decision_queue(self.decisions.max_capacity() - self.decisions.capacity());
+        // The receiver outlives the loop; a closed channel means that the daemon is stopping.
+        let _ = self.decisions.send(decision).await;
+    }
+
+    pub(super) fn publish(&mut self) {
+        let snapshot = snapshot::take(self);
+        metrics::observe(&snapshot);
+        self.snapshot.send_replace(Arc::new(snapshot));
+    }
+}
