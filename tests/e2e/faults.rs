@@ -160,10 +160,10 @@ fn distort(fault: Fault, text: String) -> String {
         Fault::Partial => body["warnings"] = json!(["PromQL: one store did not answer: results are partial"]),
         Fault::Nan if is_query => {
             for series in body["data"]["result"].as_array_mut().into_iter().flatten() {
-                if series["value"].is_array() {
-                    series["value"][1] = "NaN".into();
+                if let Some(sample) = series.get_mut("value") {
+                    sample[1] = "NaN".into();
                 }
-                for sample in series["values"].as_array_mut().into_iter().flatten() {
+                for sample in series.get_mut("values").and_then(Value::as_array_mut).into_iter().flatten() {
                     sample[1] = "NaN".into();
                 }
             }
