@@ -653,7 +653,8 @@ fn nothing_above_the_users_limit_passes_however_bad_it_was_before() {
 
 #[test]
 fn an_unproved_revision_sets_no_standard_for_the_next() {
-    // b came a minute ago and fails 30 %; c comes now and fails 30 % as well. The pods of a are gone.
+    // b came a minute ago and fails 30 %; c comes now and fails 30 % as well. The pods of a are gone,
+    // those of b go before c comes (Recreate).
     let bad = Does { errors: 0.3, rps: 5.0, ..FINE };
     let end = |proven: f64| {
         let mut story = Story::with(57, FINE, 0);
@@ -663,7 +664,7 @@ fn an_unproved_revision_sets_no_standard_for_the_next() {
         story.t = T0 - 60.0;
         for i in 0..4 {
             story.add(&format!("b-{i}"), "b", "n1", T0 - 62.0, Some(T0 - 60.0));
-            story.pods[i].gone = Some(T0 + 12.0);
+            story.pods[i].gone = Some(T0);
         }
         let does = |_: &str, _: f64| bad;
         while story.t < T0 {
