@@ -45,8 +45,24 @@ impl Docket {
     /// same workload; what is known of its pods is kept, their counters are read anew (history may
     /// be fed again).
     pub fn open(&mut self, t0: Seconds, workload: WorkloadId, from: Revision, to: Revision, rules: Arc<Rules>) {
+        self.open_after(t0, t0, workload, from, to, rules);
+    }
+
+    /// As [`Docket::open`], where the revision that was serving was itself never proved good: only what was
+    /// measured up to `proven` stands for "before", so that a bad revision does not set the standard for
+    /// the next one.
+    pub fn open_after(
+        &mut self,
+        t0: Seconds,
+        proven: Seconds,
+        workload: WorkloadId,
+        from: Revision,
+        to: Revision,
+        rules: Arc<Rules>,
+    ) {
         let roster = self.take(&workload).0.start_over();
-        self.trials.insert(workload.clone(), Trial::new(t0, workload, from, to, rules, roster));
+        let proven = if proven.is_finite() { proven.min(t0) } else { t0 };
+        self.trials.insert(workload.clone(), Trial::new((t0, proven), workload, from, to, rules, roster));
     }
 
     /// Opens the watch after an undo; `t` is when the patch was applied. Replaces the trial and

@@ -216,7 +216,12 @@ impl Evidence {
             self.log_m = self.mixture(&|segment| segment.tempered);
         }
         self.log_e = if self.log_m > before {
-            let pace = if fast { self.pace[0] } else { self.pace[1] };
+            let nearly_all = new.total >= HALF_REQUESTS && new.ratio().is_some_and(|r| r >= NEARLY_ALL);
+            let pace = match (nearly_all, fast) {
+                (true, _) => self.pace[0] * NEARLY_ALL_PACE,
+                (false, true) => self.pace[0],
+                (false, false) => self.pace[1],
+            };
             self.log_m.min(self.log_e.max(0.0) + LEVEL * rise / pace)
         } else {
             self.log_m.min(self.log_e * (-elapsed / FADE).exp2())

@@ -639,6 +639,47 @@ fn s28_a_second_rollout_is_judged_on_its_own() {
 }
 
 #[test]
+fn nothing_above_the_users_limit_passes_however_bad_it_was_before() {
+    let bad = Does { errors: 0.3, rps: 5.0, ..FINE };
+    let mut story = Story::new(56, bad);
+    story.latency = false;
+    let short = Arc::new(Rules { watch: std::time::Duration::from_secs(60), ..Rules::default() });
+    story.docket.open(T0, workload(), "a".into(), "b".into(), short);
+    story.roll(4, 0.0);
+    story.until(900.0, &|_, _| bad, &mut |j| {
+        assert!(j.verdict != Verdict::Pass, "{}", j.explanation);
+    });
+}
+
+#[test]
+fn an_unproved_revision_sets_no_standard_for_the_next() {
+    // b came a minute ago and fails 30 %; c comes now and fails 30 % as well. The pods of a are gone,
+    // those of b go before c comes (Recreate).
+    let bad = Does { errors: 0.3, rps: 5.0, ..FINE };
+    let end = |proven: f64| {
+        let mut story = Story::with(57, FINE, 0);
+        story.docket = Docket::new();
+        story.latency = false;
+        story.docket.open_after(T0, proven, workload(), "b".into(), "c".into(), rules());
+        story.t = T0 - 60.0;
+        for i in 0..4 {
+            story.add(&format!("b-{i}"), "b", "n1", T0 - 62.0, Some(T0 - 60.0));
+            story.pods[i].gone = Some(T0);
+        }
+        let does = |_: &str, _: f64| bad;
+        while story.t < T0 {
+            story.step(&does);
+        }
+        for i in 0..4 {
+            story.add(&format!("c-{i}"), "c", &format!("n{i}"), T0 + 1.0, Some(T0 + 11.0));
+        }
+        story.fails(900.0, &does).is_some()
+    };
+    assert!(end(T0 - 62.0), "judged by the user's limit");
+    assert!(!end(T0), "judged by what b was like");
+}
+
+#[test]
 fn s45_errors_never_undo_to_a_revision_that_only_crashed() {
     let mut story = Story::with(55, FINE, 0);
     story.add("a-0", "a", "n1", T0 - 9000.0, None);

@@ -41,6 +41,8 @@ pub(super) struct Trial {
     pub(super) to: Revision,
     pub(super) rules: Arc<Rules>,
     pub(super) roster: Roster,
+    /// Up to when what was measured stands for "before"; `t0`, unless the revision before was unproved.
+    proven: Seconds,
     pub(super) baseline: Baseline,
     pub(super) errors: Option<Errors>,
     pub(super) latency: Latency,
@@ -69,7 +71,7 @@ pub(super) struct Trial {
 
 impl Trial {
     pub(super) fn new(
-        t0: Seconds,
+        (t0, proven): (Seconds, Seconds),
         workload: WorkloadId,
         from: Revision,
         to: Revision,
@@ -88,7 +90,8 @@ impl Trial {
             callers: Callers::new(t0, &rules),
             rules,
             roster,
-            baseline: Baseline::new(t0),
+            proven,
+            baseline: Baseline::new(proven),
             errors: None,
             latency: Latency::default(),
             probes: Probes::default(),
@@ -172,7 +175,9 @@ impl Trial {
         }
         if pod.state.revision != self.to {
             // Old pods: before the rollout they are the baseline, after it the comparison.
-            let joined = pod.state.created.is_some() && pod.came_with(t0);
+            // The life of an unproved revision is no baseline either.
+            let unproved = self.proven < t0 && pod.state.revision == self.from;
+            let joined = unproved || pod.state.created.is_some() && pod.came_with(t0);
             match read.pair {
                 Some((None, tally)) if !joined => self.baseline.add_lifetime(tally),
                 Some((_, tally)) if t > t0 => pod.pending += tally,

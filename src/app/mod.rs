@@ -147,7 +147,7 @@ pub async fn run(loaded: Loaded, cluster: &ClusterOptions, mut stop: watch::Rece
     };
     let dispatching = tokio::spawn(dispatch.run(decisions_rx));
 
-    let Some(recent) = wait_for_cluster(&cluster, clock, &mut stop).await else { return Ok(()) };
+    let Some(recent) = wait_for_cluster(&cluster, clock, &heartbeat, &mut stop).await else { return Ok(()) };
     let inputs = Inputs {
         recent,
         seen: watch_workloads(&cluster),
@@ -183,10 +183,12 @@ pub async fn run(loaded: Loaded, cluster: &ClusterOptions, mut stop: watch::Rece
 async fn wait_for_cluster(
     cluster: &Cluster,
     clock: Clock,
+    heartbeat: &Heartbeat,
     stop: &mut watch::Receiver<bool>,
 ) -> Option<BTreeMap<String, Seconds>> {
     let mut pause = Duration::from_secs(1);
     loop {
+        heartbeat.beat();
         match recent_revisions(cluster, clock.now() - LONGEST_WATCH).await {
             Ok(recent) => return Some(recent),
             // Not our right to read is not unreachable: those workloads are then judged from their next rollout on.

@@ -16,6 +16,16 @@ pub(super) enum Purpose {
     Recovery,
 }
 
+/// What a trial takes over from one that a newer rollout cut short before it had proved its revision good.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Inherited {
+    /// Up to when what was measured stands for "before": the unproved revision sets no standard.
+    pub proven: Option<Seconds>,
+    /// The unproved revision, when the newer one is only its restart: its pods count as new ones, and the
+    /// trial goes on.
+    pub restarted: Option<Revision>,
+}
+
 /// One rollout under watch; dropping it ends its pod watch and its opening.
 pub(super) struct Live {
     pub view: Arc<WorkloadView>,
@@ -25,6 +35,8 @@ pub(super) struct Live {
     /// When the rollout began; `None` while its history is being read.
     pub began: Option<Seconds>,
     pub rules: Option<Arc<Rules>>,
+    /// What it takes over from a trial that a newer rollout cut short.
+    pub inherited: Inherited,
     /// Since when the first new pod is Ready: the watch counts from there.
     pub watch_from: Option<Seconds>,
     pub pods: BTreeMap<PodId, PodTarget>,
@@ -49,7 +61,7 @@ impl Drop for Live {
 }
 
 impl Live {
-    pub fn opening(view: Arc<WorkloadView>, purpose: Purpose, opening: AbortHandle) -> Self {
+    pub fn opening(view: Arc<WorkloadView>, purpose: Purpose, inherited: Inherited, opening: AbortHandle) -> Self {
         Self {
             to: view.template.revision.clone(),
             view,
@@ -57,6 +69,7 @@ impl Live {
             from: None,
             began: None,
             rules: None,
+            inherited,
             watch_from: None,
             pods: BTreeMap::new(),
             pod_watch: None,
@@ -83,6 +96,21 @@ impl Live {
         Some(TrialTarget { workload: self.view.id.clone(), rules, pods: self.pods.values().cloned().collect() })
     }
 
+    /// What the next rollout takes over from this trial, whose revision is not proved good: which revision
+    /// was serving, when the rollout began, and the rest.
+    pub fn hand_on(&self, from: &Revision, restart_only: bool, now: Seconds) -> (Revision, Seconds, Inherited) {
+        let (Some(serving), Some(began)) = (self.from.clone(), self.began) else {
+            return (from.clone(), now, Inherited::default());
+        };
+        let proven = Some(self.inherited.proven.unwrap_or(began));
+        if restart_only {
+            // The same content again: the trial goes on.
+            (serving, began, Inherited { proven, restarted: Some(from.clone()) })
+        } else {
+            (from.clone(), now, Inherited { proven, restarted: None })
+        }
+    }
+
     /// Whether the revision on trial may be presumed good although its trial has not ended: its numbers speak
     /// for it, or it went through the whole watch and nothing speaks against it.
     pub fn speaks_for_itself(&self, now: Seconds) -> bool {
@@ -90,6 +118,7 @@ impl Live {
         let watch = self.rules.as_ref().map_or(f64::MAX, |rules| rules.watch.as_secs_f64());
         let soaked = self.watch_from.is_some_and(|from| now - from >= watch);
         match judgement.verdict {
+            _ if judgement.baseline_good == Some(false) => judgement.verdict == Verdict::Pass,
             Verdict::Pass => true,
             Verdict::Watching => judgement.log_e < 0.0 || soaked,
             Verdict::Unknown(_) => soaked,

@@ -1,6 +1,6 @@
 //! What must be read before a rollout can be judged: its revisions, then the past of its signals.
 
-use super::live::Purpose;
+use super::live::{Inherited, Purpose};
 use crate::{
     clock::Clock,
     cluster::{Cluster, READ_DEADLINE, RevisionEntry, WorkloadView, before, pod_seen, revisions, within},
@@ -31,6 +31,8 @@ pub(super) struct Opening {
     pub from: Option<Revision>,
     /// When the rollout began, if that was seen.
     pub began: Option<Seconds>,
+    /// What it takes over from a trial that was cut short.
+    pub inherited: Inherited,
 }
 
 /// What an opening found.
@@ -88,7 +90,10 @@ impl Opening {
         let created = entries.iter().find(|e| e.mark.revision == to).map(|e| e.created);
         let began = self.began.or(self.view.progress.progressed.filter(|_| purpose == Purpose::Recovery)).or(created);
         let began = began.unwrap_or_else(|| self.clock.now());
-        let labels: BTreeMap<String, Revision> = entries.into_iter().map(|e| (e.pod_label, e.mark.revision)).collect();
+        let restarted = self.inherited.restarted.clone();
+        let named = |revision: Revision| if restarted.as_ref() == Some(&revision) { to.clone() } else { revision };
+        let labels: BTreeMap<String, Revision> =
+            entries.into_iter().map(|e| (e.pod_label, named(e.mark.revision))).collect();
         let revisions = Opened::Revisions {
             view: self.view.clone(),
             from,
@@ -142,7 +147,8 @@ impl Opening {
             pods: seen.into_iter().map(|p| p.target).collect(),
         };
         let step = self.step.max(Duration::from_secs(5));
-        let past = self.sources.history(&target, began - BASELINE, self.clock.now(), step);
+        let past =
+            self.sources.history(&target, self.inherited.proven.unwrap_or(began) - BASELINE, self.clock.now(), step);
         match tokio::time::timeout(PAST_DEADLINE, past).await {
             Ok(Ok(past)) => observed.extend(past),
             Ok(Err(error)) => tracing::warn!(workload = %self.view.id, %error, "no baseline: the past cannot be read"),

@@ -2,7 +2,7 @@
 
 use super::{
     Watchdog,
-    live::{Live, Purpose},
+    live::{Inherited, Live, Purpose},
     opening::{Opened, Opening},
 };
 use crate::{
@@ -66,15 +66,19 @@ impl Watchdog {
                 let rules = self.rules_of(&view.id);
                 let newest = self.inputs.recent.get(&view.uid).copied();
                 if view.undo_id.is_some() && (rolling || ended_recently(&view, newest, now, RECOVERY_WATCH)) {
-                    self.open(&view, Purpose::Recovery, None, None);
+                    self.open(&view, Purpose::Recovery, None, None, Inherited::default());
                 } else if rolling || ended_recently(&view, newest, now, rules.watch.as_secs_f64()) {
-                    self.open(&view, Purpose::Trial, None, None);
+                    self.open(&view, Purpose::Trial, None, None, Inherited::default());
                 }
             }
             Change::Began { view, from, from_settled, restart_only } => {
                 // A revision whose own trial is still open must have said something for itself.
                 let on_trial = self.live.get(&view.id).filter(|l| l.purpose == Purpose::Trial && l.to == from);
                 let vouched = from_settled && on_trial.is_none_or(|trial| trial.speaks_for_itself(now));
+                let (serving, began, inherited) = match on_trial.filter(|_| !vouched) {
+                    None => (from.clone(), now, Inherited::default()),
+                    Some(trial) => trial.hand_on(&from, restart_only, now),
+                };
                 tracing::info!(workload = %view.id, from = %from, to = %view.template.revision, restart_only, "a rollout began");
                 if self.rules_of(&view.id).mode != Mode::Off {
                     self.decide(Decision::Began {
@@ -87,11 +91,11 @@ impl Watchdog {
                     })
                     .await;
                 }
-                self.open(&view, Purpose::Trial, Some(from), Some(now));
+                self.open(&view, Purpose::Trial, Some(serving), Some(began), inherited);
             }
             Change::Undone { view, from, undo_id } => {
                 tracing::info!(workload = %view.id, undo_id, "our undo is live; its effect is watched");
-                self.open(&view, Purpose::Recovery, Some(from), Some(now));
+                self.open(&view, Purpose::Recovery, Some(from), Some(now), Inherited::default());
             }
             Change::Condition { workload, condition } => {
                 self.observe(now, Observation::Condition { workload: workload.clone(), condition });
@@ -102,7 +106,7 @@ impl Watchdog {
             // Judged again from scratch: a paused rollout has no honest windows.
             Change::Resumed { workload } => {
                 if let Some(view) = self.live.get(&workload).map(|l| l.view.clone()) {
-                    self.open(&view, Purpose::Trial, None, Some(now));
+                    self.open(&view, Purpose::Trial, None, Some(now), Inherited::default());
                 }
             }
             Change::Gone { workload } => {
@@ -119,8 +123,13 @@ impl Watchdog {
         purpose: Purpose,
         from: Option<Revision>,
         began: Option<Seconds>,
+        inherited: Inherited,
     ) {
-        self.close(&view.id);
+        // The watch after an undo takes over the limits of the trial that convicted: that one stays open till then.
+        self.live.remove(&view.id);
+        if purpose == Purpose::Trial {
+            self.docket.close(&view.id);
+        }
         let rules = self.rules_of(&view.id);
         if rules.mode == Mode::Off {
             return;
@@ -134,9 +143,10 @@ impl Watchdog {
             rules,
             from,
             began,
+            inherited: inherited.clone(),
         };
         let task = tokio::spawn(opening.run(purpose, self.opened_tx.clone()));
-        self.live.insert(view.id.clone(), Live::opening(view.clone(), purpose, task.abort_handle()));
+        self.live.insert(view.id.clone(), Live::opening(view.clone(), purpose, inherited, task.abort_handle()));
     }
 
     pub(super) async fn on_opened(&mut self, opened: Opened) {
@@ -176,9 +186,10 @@ impl Watchdog {
         };
         let (to, waiting) = (live.to.clone(), std::mem::take(&mut live.waiting));
         live.past_read = true;
+        let proven = live.inherited.proven.unwrap_or(began);
         let conditions = conditions(&live.view);
         match live.purpose {
-            Purpose::Trial => self.docket.open(began, id.clone(), from, to, rules),
+            Purpose::Trial => self.docket.open_after(began, proven, id.clone(), from, to, rules),
             Purpose::Recovery => self.docket.watch_recovery(began, id.clone(), from, to, rules),
         }
         let mut told = f64::MIN;
@@ -282,7 +293,8 @@ impl Watchdog {
             } else {
                 // Other limits: the trial is judged anew from its past, as after a restart.
                 let (purpose, from, began) = (live.purpose, live.from.clone(), live.began);
-                self.open(&view, purpose, from, began);
+                let inherited = live.inherited.clone();
+                self.open(&view, purpose, from, began, inherited);
             }
         }
         self.publish();
