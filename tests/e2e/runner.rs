@@ -175,6 +175,9 @@ impl<'a> Run<'a> {
             self.start_daemon(&start).await?;
         }
         if story.daemon.as_ref().is_some_and(|d| d.prometheus) {
+            if self.stage.plane.still_distrusted() {
+                self.tell("Prometheus has just started; Lastgood believes it after a minute");
+            }
             self.stage.plane.wait_for_trust().await;
         }
         Ok(())
