@@ -22,6 +22,9 @@ pub(crate) const API: &str = "https://127.0.0.1:6443";
 /// The daemon as the API server knows it.
 pub(crate) const DAEMON: &str = "system:serviceaccount:lastgood:lastgood";
 
+/// Lastgood believes a Prometheus after a minute.
+const TRUST: Duration = Duration::from_secs(65);
+
 /// Requests that change something are logged with their bodies: the oracle for what we wrote.
 const AUDIT_POLICY: &str = r#"
 apiVersion: audit.k8s.io/v1
@@ -138,7 +141,11 @@ impl Plane {
     /// Waits until Prometheus has run long enough to be believed: Lastgood takes the numbers of one
     /// that has just started for what they are, incomplete.
     pub(crate) async fn wait_for_trust(&self) {
-        tokio::time::sleep_until(self.monitored_since + Duration::from_secs(65)).await;
+        tokio::time::sleep_until(self.monitored_since + TRUST).await;
+    }
+
+    pub(crate) fn still_distrusted(&self) -> bool {
+        self.monitored_since.elapsed() < TRUST
     }
 
     /// Stops the processes, those that depend on others first.

@@ -96,6 +96,12 @@ impl<'a> Run<'a> {
         run.narrator = None;
         run.tell_reports();
         let mut outcome = run.outcome().await;
+        // However a story went: what must never be written was not written.
+        let forbidden = run.check_writes();
+        if !forbidden.is_empty() {
+            let text = failure.get_or_insert_with(|| "forbidden writes or reads".into());
+            let _ = write!(text, "\n  {}", forbidden.join("\n  "));
+        }
         if failure.is_some() {
             run.keep_evidence().await;
         }
@@ -116,7 +122,7 @@ impl<'a> Run<'a> {
         for (n, step) in story.steps.iter().enumerate() {
             self.step(step).await.context(format!("step {}", n + 1))?;
         }
-        self.check_all().await
+        self.check_all().await.context("at the end")
     }
 
     /// Remembers a line, and says it when somebody listens.
@@ -169,6 +175,9 @@ impl<'a> Run<'a> {
             self.start_daemon(&start).await?;
         }
         if story.daemon.as_ref().is_some_and(|d| d.prometheus) {
+            if self.stage.plane.still_distrusted() {
+                self.tell("Prometheus has just started; Lastgood believes it after a minute");
+            }
             self.stage.plane.wait_for_trust().await;
         }
         Ok(())

@@ -55,8 +55,9 @@ impl App {
             "/metrics" => (200, "text/plain; version=0.0.4; charset=utf-8", self.metrics.text(&self.image)),
             "/version" => (200, "text/plain", self.image.clone()),
             "/health" | "/healthz" => {
-                let well = self.behaviour().healthy && self.ready.load(Ordering::Relaxed);
-                if !well {
+                let healthy = self.behaviour().healthy;
+                let well = healthy && self.ready.load(Ordering::Relaxed);
+                if !healthy {
                     self.world.note_harm(&self.namespace);
                 }
                 if well { (200, "text/plain", "ok".into()) } else { (503, "text/plain", "unhealthy".into()) }
