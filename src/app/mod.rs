@@ -30,8 +30,9 @@ const DECISIONS: usize = 256;
 const OUTCOMES: usize = 256;
 /// The loop turns at least once a tick; this long without a turn it is stuck (I16).
 const STUCK_AFTER: Duration = Duration::from_secs(120);
-/// How long stopping may take; Kubernetes kills after 30 s.
-const GRACE: Duration = Duration::from_secs(25);
+/// How long what was begun may go on when the daemon stops; Kubernetes kills it after 30 s. An undo that is
+/// still being verified then is taken up by whoever leads next.
+const GRACE: Duration = Duration::from_secs(15);
 /// Rollouts of StatefulSets and DaemonSets that began longer ago are not looked for at start.
 const LONGEST_WATCH: Seconds = 86_400.0;
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
@@ -182,6 +183,7 @@ pub async fn run(loaded: Loaded, cluster: &ClusterOptions, mut stop: watch::Rece
         let _ = tokio::time::timeout(Duration::from_secs(5), election).await;
     }
     serving.await.unwrap_or(Ok(()))?;
+    tracing::info!("stopped");
     Ok(())
 }
 

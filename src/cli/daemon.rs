@@ -45,6 +45,12 @@ async fn through_api_server(ctx: &Context) -> Result<String, Failure> {
         .map_err(|e| Failure::new(exit::USAGE, format!("{namespace} is not a namespace: {e}")))?;
     let why = match tokio::time::timeout(READ_DEADLINE, ctx.cluster.reader.request_text(request)).await {
         Ok(Ok(text)) => return Ok(text),
+        // Not the daemon's fault.
+        Ok(Err(kube::Error::Service(_) | kube::Error::HyperError(_))) => {
+            let text = format!("the API server at {} cannot be reached", ctx.cluster.url);
+            return Err(Failure::new(exit::ERROR, text));
+        }
+        Ok(Err(kube::Error::Api(status))) => format!("{} ({})", status.message, status.code),
         Ok(Err(error)) => error.to_string(),
         Err(_) => "no answer in time".into(),
     };

@@ -25,7 +25,7 @@ pub enum ReadError {
         deadline: Duration,
     },
     /// The API server refused, or could not be reached.
-    #[error("failed {doing}: {source}")]
+    #[error("failed {doing}: {}", said(source))]
     Api {
         /// What was tried.
         doing: String,
@@ -36,6 +36,15 @@ pub enum ReadError {
     /// There is no such object.
     #[error("{0} does not exist")]
     Missing(String),
+}
+
+/// What the API server, or the way to it, said.
+fn said(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => format!("{} ({})", status.message, status.code),
+        kube::Error::Service(_) | kube::Error::HyperError(_) => format!("the API server cannot be reached ({error})"),
+        other => other.to_string(),
+    }
 }
 
 /// Runs one read of the API server with its deadline.
