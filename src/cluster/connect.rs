@@ -1,6 +1,7 @@
 //! Clients of the API server. Reading and writing have clients of their own: the one that writes
 //! never retries by itself (a patch that landed but answered 504 must be looked up, not sent again).
 
+use crate::telemetry::metrics;
 use kube::{
     Client, Config,
     client::ClientBuilder,
@@ -83,17 +84,15 @@ pub async fn connect(options: &ClusterOptions) -> Result<Cluster, ConnectError> 
     let default_namespace = config.default_namespace.clone();
     let contact = Contact::default();
     let failed = |e: kube::Error| ConnectError::Client { url: url.clone(), why: e.to_string() };
-    let reader = ClientBuilder::try_from(config.clone())
-        .map_err(failed)?
-        .with_layer(&tower::layer::layer_fn({
-            let contact = contact.clone();
-            move |inner| Touching { inner, contact: contact.clone() }
-        }))
-        .build();
+    let layer = tower::layer::layer_fn({
+        let contact = contact.clone();
+        move |inner| Touching { inner, contact: contact.clone() }
+    });
+    let reader = ClientBuilder::try_from(config.clone()).map_err(failed)?.with_layer(&layer).build();
     config.default_retry = false;
     config.read_timeout = Some(WRITE_DEADLINE);
     config.reset_reader_on_write = true;
-    let writer = Client::try_from(config).map_err(failed)?;
+    let writer = ClientBuilder::try_from(config).map_err(failed)?.with_layer(&layer).build();
     Ok(Cluster { reader, writer, url, contact, default_namespace, namespaces: options.namespaces.clone() })
 }
 
@@ -129,7 +128,20 @@ impl Contact {
     }
 }
 
-/// Notes each watch request that the API server accepted.
+/// The verb of a request, as audit logs say it.
+fn verb(method: &http::Method, is_watch: bool) -> &'static str {
+    match method.as_str() {
+        "GET" if is_watch => "watch",
+        "GET" => "get",
+        "POST" => "create",
+        "PUT" => "update",
+        "PATCH" => "patch",
+        "DELETE" => "delete",
+        _ => "other",
+    }
+}
+
+/// Counts requests, and notes each watch request that the API server accepted.
 #[derive(Clone)]
 struct Touching<S> {
     inner: S,
@@ -152,10 +164,13 @@ where
     fn call(&mut self, request: http::Request<B>) -> Self::Future {
         let is_watch = request.uri().query().is_some_and(|q| q.contains("watch=true"));
         let path = is_watch.then(|| request.uri().path().to_owned());
+        let verb = verb(request.method(), is_watch);
         let contact = self.contact.clone();
         let answer = self.inner.call(request);
         Box::pin(async move {
-            let answer = answer.await?;
+            let answer = answer.await;
+            metrics::api_request(verb, answer.as_ref().map_or(0, |a| a.status().as_u16()));
+            let answer = answer?;
             if let Some(path) = path.filter(|_| answer.status().is_success()) {
                 contact.touch(&path);
             }
