@@ -1,10 +1,11 @@
 //! Routes decisions to those who act and tell. Nothing here waits for a write: the loop that decides is
 //! never held up.
 
+use super::rules_now;
 use crate::{
-    clock::Clock,
-    cluster::{Cluster, Freezes, ReadError, revisions},
-    domain::{Decision, Judgement, Revision, Rules, Seconds, Verdict, WorkloadId},
+    cluster::{Cluster, ReadError, revisions},
+    config::ActiveThresholds,
+    domain::{Decision, Judgement, Revision, Seconds, Verdict, WorkloadId},
     executor::{Choice, Executor, Gate, UndoError, UndoRequest},
     record::{Leadership, PinState, Pins, Trigger},
     report::events::{EventReason, Events},
@@ -26,8 +27,7 @@ pub(super) struct Dispatch {
     pub pins: Pins,
     pub events: Arc<Events>,
     pub leadership: Leadership,
-    pub freezes: watch::Receiver<Arc<Freezes>>,
-    pub clock: Clock,
+    pub thresholds: watch::Receiver<Arc<ActiveThresholds>>,
     /// Workloads whose undo is under way, and the gate that stopped the last try.
     pub working: Arc<Mutex<BTreeMap<WorkloadId, Option<Gate>>>>,
 }
@@ -47,7 +47,7 @@ impl Dispatch {
                         self.pin(&mut tasks, workload, uid, from, PinState::Presumed);
                     }
                 }
-                Decision::Judged { judgement, rules, uid, began, changed } => {
+                Decision::Judged { judgement, uid, began, changed } => {
                     if changed {
                         self.tell(&mut tasks, &judgement, uid.clone());
                     }
@@ -56,7 +56,7 @@ impl Dispatch {
                             let (workload, to) = (judgement.workload.clone(), judgement.to.clone());
                             self.pin(&mut tasks, workload, uid, to, PinState::Passed);
                         }
-                        Verdict::Fail(_) => self.convict(&mut tasks, *judgement, rules, uid, began),
+                        Verdict::Fail(_) => self.convict(&mut tasks, *judgement, uid, began),
                         _ => {}
                     }
                 }
@@ -88,7 +88,7 @@ impl Dispatch {
         });
     }
 
-    fn convict(&self, tasks: &mut JoinSet<()>, judgement: Judgement, rules: Arc<Rules>, uid: String, began: Seconds) {
+    fn convict(&self, tasks: &mut JoinSet<()>, judgement: Judgement, uid: String, began: Seconds) {
         let id = judgement.workload.clone();
         let before = {
             let mut working = self.working.lock().unwrap_or_else(PoisonError::into_inner);
@@ -98,11 +98,11 @@ impl Dispatch {
             }
         };
         let known = self.working.clone();
-        let (executor, clock) = (self.executor.clone(), self.clock);
-        let frozen_by = self.freezes.borrow().clone();
-        let cluster = self.cluster.clone();
+        let executor = self.executor.clone();
+        let (cluster, thresholds) = (self.cluster.clone(), self.thresholds.clone());
         tasks.spawn(async move {
-            let frozen = frozen(&cluster, &frozen_by, &id, clock.now()).await;
+            // Read afresh: a person may have disarmed it since the trial began.
+            let rules = rules_now(&cluster, &thresholds, &id).await;
             if let Some(since) = judgement.harm_since {
                 metrics::detected(judgement.t - since);
             }
@@ -112,7 +112,6 @@ impl Dispatch {
                 bad: judgement.to.clone(),
                 from: Some(judgement.from.clone()),
                 rules,
-                frozen,
                 judgement: Some(judgement),
                 began: Some(began),
                 by: Trigger { by: "Lastgood".into(), manual: false, note: None },
@@ -139,12 +138,6 @@ impl Dispatch {
             };
         });
     }
-}
-
-/// Why the workload is frozen now; its own annotations are read afresh.
-async fn frozen(cluster: &Cluster, freezes: &Freezes, id: &WorkloadId, now: Seconds) -> Option<String> {
-    let object = crate::cluster::get_raw(&cluster.reader, id).await.ok()?;
-    freezes.why(&id.namespace, &object.metadata.annotations.unwrap_or_default(), now)
 }
 
 /// Keeps a copy of a revision; `false` when history keeps it no more.

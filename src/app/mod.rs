@@ -34,6 +34,7 @@ const STUCK_AFTER: Duration = Duration::from_secs(120);
 const GRACE: Duration = Duration::from_secs(25);
 /// Rollouts of StatefulSets and DaemonSets that began longer ago are not looked for at start.
 const LONGEST_WATCH: Seconds = 86_400.0;
+const SWEEP_EVERY: Duration = Duration::from_secs(30);
 const PERMISSIONS_EVERY: Duration = Duration::from_secs(300);
 
 /// Why the daemon does not run.
@@ -118,8 +119,14 @@ pub async fn run(loaded: Loaded, cluster: &ClusterOptions, mut stop: watch::Rece
     });
 
     let (outcomes_tx, outcomes_rx) = mpsc::channel(OUTCOMES);
-    let executor =
-        Arc::new(Executor::new(cluster.clone(), leadership.clone(), clock, settings.environment.clone(), outcomes_tx));
+    let executor = Arc::new(Executor::new(
+        cluster.clone(),
+        leadership.clone(),
+        clock,
+        settings.environment.clone(),
+        outcomes_tx,
+        Some(freezes.clone()),
+    ));
     let events = Arc::new(Events::new(cluster.writer.clone(), clock, identity));
     let teller = Teller {
         incidents: Incidents::new(cluster.writer.clone(), clock, &cluster.namespaces),
@@ -132,7 +139,7 @@ pub async fn run(loaded: Loaded, cluster: &ClusterOptions, mut stop: watch::Rece
     };
     let (silence, silenced) = watch::channel(false);
     let telling = tokio::spawn(teller.run(outcomes_rx, silenced));
-    tokio::spawn(resume_when_leading(executor.clone(), leadership.clone(), cluster.clone(), thresholds.clone()));
+    tokio::spawn(sweep(executor.clone(), leadership.clone(), cluster.clone(), thresholds.clone()));
 
     let (decisions_tx, decisions_rx) = mpsc::channel(DECISIONS);
     let dispatch = Dispatch {
@@ -141,8 +148,7 @@ pub async fn run(loaded: Loaded, cluster: &ClusterOptions, mut stop: watch::Rece
         pins: Pins::new(cluster.writer.clone()),
         events,
         leadership,
-        freezes: freezes.clone(),
-        clock,
+        thresholds: thresholds.clone(),
         working: Arc::default(),
     };
     let dispatching = tokio::spawn(dispatch.run(decisions_rx));
@@ -218,38 +224,46 @@ fn identity() -> String {
     format!("{host}-{}", std::process::id())
 }
 
-/// Each time this replica takes the lead, what was left open is taken up.
-async fn resume_when_leading(
+/// While this replica leads, what was left open by a crash, a change of leader or a bad moment is taken up:
+/// at once when it takes the lead, then again and again.
+async fn sweep(
     executor: Arc<Executor>,
     mut leadership: Leadership,
     cluster: Cluster,
     thresholds: watch::Receiver<Arc<ActiveThresholds>>,
 ) {
-    let mut led = false;
     loop {
-        let leads = leadership.leads();
-        if leads && !led {
+        let mut led = leadership.leads();
+        if led {
             match executor.open().await {
                 Ok(open) => {
                     for (id, incident) in open {
-                        tracing::info!(workload = %id, "an open incident is taken up");
                         let rules = rules_now(&cluster, &thresholds, &id).await;
                         let executor = executor.clone();
                         tokio::spawn(async move { Box::pin(executor.resume(incident, &rules)).await });
                     }
                 }
-                Err(error) => {
-                    tracing::warn!(%error, "open incidents cannot be read; trying again");
-                    tokio::time::sleep(Duration::from_secs(5)).await;
-                    continue;
+                Err(error) => tracing::warn!(%error, "open incidents cannot be read; trying again"),
+            }
+        }
+        let again = tokio::time::sleep(SWEEP_EVERY);
+        tokio::pin!(again);
+        loop {
+            tokio::select! {
+                () = &mut again => break,
+                () = leadership.changed() => {
+                    let leads = leadership.leads();
+                    if leads && !led {
+                        break;
+                    }
+                    led = leads;
                 }
             }
         }
-        led = leads;
-        leadership.changed().await;
     }
 }
 
+/// The rules of a workload as it is now.
 async fn rules_now(
     cluster: &Cluster,
     thresholds: &watch::Receiver<Arc<ActiveThresholds>>,

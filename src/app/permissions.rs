@@ -19,7 +19,7 @@ const NEEDS: &[Need] = &[
     need("apps", "statefulsets", &["list", "watch", "get"], "StatefulSets are not watched"),
     need("apps", "daemonsets", &["list", "watch", "get"], "DaemonSets are not watched"),
     need("apps", "replicasets", &["list"], "Deployments have no history, so no rollout can be judged"),
-    need("apps", "controllerrevisions", &["list", "create"], "good revisions cannot be pinned"),
+    need("apps", "controllerrevisions", &["list", "create", "delete"], "good revisions cannot be pinned"),
     need("", "pods", &["list", "watch"], "crash loops and health are not seen"),
     need("apps", "deployments", &["patch"], "no Deployment can be undone"),
     need("apps", "statefulsets", &["patch"], "no StatefulSet can be undone"),
@@ -31,6 +31,9 @@ const NEEDS: &[Need] = &[
         "no incident can be stored, so nothing is undone",
     ),
     need("events.k8s.io", "events", &["create"], "nobody is told by Events"),
+    need("", "configmaps", &["get"], "ConfigMaps that an old revision names are not looked up"),
+    need("", "serviceaccounts", &["get"], "ServiceAccounts that an old revision names are not looked up"),
+    need("", "persistentvolumeclaims", &["get"], "volume claims that an old revision names are not looked up"),
     need("", "namespaces", &["list", "watch"], "pauses of namespaces are not seen, so nothing is undone"),
     Need {
         own_namespace: true,

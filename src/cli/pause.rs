@@ -58,7 +58,7 @@ pub(super) async fn pause(ctx: &Context, args: &PauseArgs, out: &mut dyn Write) 
         None => "forever".to_owned(),
         Some(ttl) => {
             let ttl = SignedDuration::try_from(ttl).map_err(|e| Failure::new(exit::USAGE, e.to_string()))?;
-            (Clock::system().timestamp() + ttl).strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+            Clock::system().timestamp().checked_add(ttl)?.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
         }
     };
     let what = write(ctx, &args.scope, Some((&until, &args.reason))).await?;

@@ -4,9 +4,9 @@ use super::{Context, Failure, daemon, exit, machine, resolve::WorkloadArg};
 use crate::{
     clock::Clock,
     cluster::{WorkloadView, get_view},
-    config::parse_duration,
+    config::parse_wait,
     domain::{Revision, Verdict, WorkloadStatus},
-    record::{Incidents, Phase},
+    record::{Incident, Incidents, Phase},
     report::text,
 };
 use clap::Args;
@@ -24,7 +24,7 @@ pub(super) struct StatusArgs {
     #[arg(long)]
     wait: bool,
     /// How long to wait.
-    #[arg(long, value_parser = parse_duration, default_value = "35m")]
+    #[arg(long, value_parser = parse_wait, default_value = "35m")]
     timeout: Duration,
 }
 
@@ -40,12 +40,15 @@ pub(super) async fn status(ctx: &Context, args: &StatusArgs, out: &mut dyn Write
     let asked = first.template.revision.clone();
     let deadline = Instant::now() + args.timeout;
     let mut said = String::new();
+    // What the daemon knew before this command began may be from before the deploy that is asked about.
+    let since = Clock::system().now() + 1.0;
     loop {
         let view = get_view(&ctx.cluster.reader, &first.id).await?;
         let known = daemon::snapshot(ctx).await;
         let of = known.as_ref().ok().and_then(|s| s.workloads.iter().find(|w| w.workload == view.id));
         let standing = standing(ctx, &view, &asked, of).await;
-        if standing.decided || !args.wait {
+        let fresh = known.as_ref().map_or(true, |s| s.t > since);
+        if (standing.decided && fresh) || !args.wait {
             let shown = serde_json::json!({"workload": view.id, "revision": asked, "status": standing.text,
                 "exitCode": standing.code, "judgement": of.and_then(|w| w.judgement.clone())});
             if !machine(ctx, &shown, out)? {
@@ -58,7 +61,9 @@ pub(super) async fn status(ctx: &Context, args: &StatusArgs, out: &mut dyn Write
             said = standing.text;
         }
         if Instant::now() >= deadline {
-            return Err(Failure::new(exit::TIMEOUT, format!("not decided in time: {said}")));
+            let open = [exit::UNHEALTHY, exit::BLIND].contains(&standing.code);
+            let code = if open { standing.code } else { exit::TIMEOUT };
+            return Err(Failure::new(code, format!("not decided in time: {said}")));
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
@@ -67,14 +72,12 @@ pub(super) async fn status(ctx: &Context, args: &StatusArgs, out: &mut dyn Write
 async fn standing(ctx: &Context, view: &WorkloadView, asked: &Revision, of: Option<&WorkloadStatus>) -> Standing {
     let is = |decided, code, text: String| Standing { text, code, decided };
     if view.template.revision != *asked {
-        let incidents = Incidents::new(ctx.cluster.reader.clone(), Clock::system(), &[]);
-        let undone = incidents.of(&view.id.namespace, &view.uid).await.unwrap_or_default();
-        let undone =
-            undone.iter().find(|i| i.spec.bad.hash == *asked && i.status.as_ref().is_some_and(|s| s.applied.is_some()));
+        let undone = of_revision(ctx, view, asked).await;
+        let undone = undone.filter(|i| i.status.as_ref().is_some_and(|s| s.applied.is_some()));
         return match undone {
             Some(incident) => {
                 let phase = incident.status.as_ref().map(|s| s.phase).unwrap_or_default();
-                is(phase != Phase::Applied, exit::ROLLED_BACK, text::headline(incident))
+                is(phase != Phase::Applied, exit::ROLLED_BACK, text::headline(&incident))
             }
             None => {
                 is(true, exit::ERROR, format!("{} was replaced by a newer deploy, {}", asked, view.template.revision))
@@ -86,9 +89,14 @@ async fn standing(ctx: &Context, view: &WorkloadView, asked: &Revision, of: Opti
     let judgement = of.and_then(|w| w.judgement.as_ref()).filter(|j| j.to == *asked);
     match judgement.map(|j| (j.verdict, &j.explanation)) {
         Some((Verdict::Pass, why)) => is(true, exit::OK, format!("passed: {why}")),
-        Some((Verdict::Fail(_), why)) => {
-            is(of.is_none_or(|w| w.mode != crate::domain::Mode::Act), exit::UNHEALTHY, format!("bad: {why}"))
-        }
+        Some((Verdict::Fail(_), why)) => match of_revision(ctx, view, asked).await {
+            // The last word is said: a gate stands in the way, or the undo has ended.
+            Some(incident) => {
+                let phase = incident.status.as_ref().map(|s| s.phase).unwrap_or_default();
+                is(phase.is_final(), exit::UNHEALTHY, format!("bad: {why} {}", text::headline(&incident)))
+            }
+            None => is(false, exit::UNHEALTHY, format!("bad: {why}")),
+        },
         Some((Verdict::Hold(_), why)) => is(false, exit::UNHEALTHY, format!("held: {why}")),
         Some((Verdict::Unknown(_), why)) => is(false, exit::BLIND, format!("cannot tell: {why} ({moved})")),
         Some((Verdict::Watching, why)) => is(false, exit::OK, format!("watching: {why} ({moved})")),
@@ -96,7 +104,17 @@ async fn standing(ctx: &Context, view: &WorkloadView, asked: &Revision, of: Opti
             is(true, exit::UNHEALTHY, format!("stuck: the progress deadline is exceeded ({moved})"))
         }
         None if of.is_none() => is(p.complete(), exit::BLIND, format!("Lastgood does not judge it ({moved})")),
+        None if of.is_some_and(|w| w.under_watch || w.revision != *asked) => {
+            is(false, exit::OK, format!("watching: nothing is said yet ({moved})"))
+        }
         None if p.complete() => is(true, exit::OK, format!("no rollout is under watch ({moved})")),
         None => is(false, exit::OK, format!("rolling out: {moved}")),
     }
+}
+
+/// The latest incident of one revision of a workload.
+async fn of_revision(ctx: &Context, view: &WorkloadView, revision: &Revision) -> Option<Incident> {
+    let incidents = Incidents::new(ctx.cluster.reader.clone(), Clock::system(), &[]);
+    let of = incidents.of(&view.id.namespace, &view.uid).await.unwrap_or_default();
+    of.into_iter().filter(|i| i.spec.bad.hash == *revision).max_by_key(|i| i.spec.decided)
 }

@@ -4,13 +4,14 @@ use super::{Context, Failure, daemon, exit, machine, resolve::WorkloadArg};
 use crate::{
     clock::Clock,
     cluster::WorkloadView,
-    config::parse_duration,
+    config::parse_wait,
     domain::{Revision, Rules, Verdict},
     executor::{Choice, Executor, Gate, Prepared, UndoError, UndoRequest},
     record::{Incident, Leadership, Phase, Trigger},
     report::text,
 };
 use clap::Args;
+use serde_json::Value;
 use std::{
     io::{BufRead, IsTerminal, Write},
     sync::Arc,
@@ -41,8 +42,11 @@ pub(super) struct UndoArgs {
     /// Undo a workload that is healthy.
     #[arg(long)]
     force_healthy: bool,
+    /// Show values in the patch of --dry-run -o json, too: they can be secrets.
+    #[arg(long)]
+    show_values: bool,
     /// How long to wait for the restored revision.
-    #[arg(long, value_parser = parse_duration, default_value = "10m")]
+    #[arg(long, value_parser = parse_wait, default_value = "10m")]
     timeout: Duration,
 }
 
@@ -54,12 +58,12 @@ pub(super) async fn undo(ctx: &Context, args: &UndoArgs, out: &mut dyn Write) ->
     let (tx, mut outcomes) = mpsc::channel(8);
     let clock = Clock::system();
     let environment = view.id.namespace.clone();
-    let executor = Executor::new(ctx.cluster.clone(), Leadership::alone(), clock, environment, tx);
+    let executor = Executor::new(ctx.cluster.clone(), Leadership::alone(), clock, environment, tx, None);
     let request = request(args, &view);
 
     let prepared = executor.rehearse(&request).await.map_err(|e| failure(&e))?;
     if args.dry_run {
-        return dry_run(ctx, &view, &prepared, out);
+        return dry_run(ctx, &view, &prepared, args.show_values, out);
     }
     let from = view.template.images.join(", ");
     writeln!(
@@ -98,7 +102,6 @@ fn request(args: &UndoArgs, view: &WorkloadView) -> UndoRequest {
         bad: view.template.revision.clone(),
         from: None,
         rules: Arc::new(rules),
-        frozen: None,
         judgement: None,
         began: None,
         by: Trigger { by: person(), manual: true, note: args.reason.clone() },
@@ -130,11 +133,17 @@ async fn refuse_healthy(ctx: &Context, view: &WorkloadView) -> Result<(), Failur
     Err(Failure::new(exit::REFUSED, text))
 }
 
-fn dry_run(ctx: &Context, view: &WorkloadView, prepared: &Prepared, out: &mut dyn Write) -> Result<u8, Failure> {
+fn dry_run(
+    ctx: &Context,
+    view: &WorkloadView,
+    prepared: &Prepared,
+    values: bool,
+    out: &mut dyn Write,
+) -> Result<u8, Failure> {
     let shown = serde_json::json!({
         "workload": view.id, "from": view.template.revision, "to": prepared.target.mark.revision,
         "images": prepared.target.mark.images, "object": prepared.target.object, "why": prepared.target.why,
-        "patch": prepared.plan.patch, "unchecked": prepared.unchecked, "leftovers": prepared.plan.leftovers,
+        "patch": if values { prepared.plan.patch.clone() } else { masked(&prepared.plan.patch) }, "unchecked": prepared.unchecked, "leftovers": prepared.plan.leftovers,
     });
     if machine(ctx, &shown, out)? {
         return Ok(exit::OK);
@@ -157,6 +166,24 @@ fn dry_run(ctx: &Context, view: &WorkloadView, prepared: &Prepared, out: &mut dy
     }
     writeln!(out, "Nothing was written.")?;
     Ok(exit::OK)
+}
+
+/// The patch without what could be a secret: the values of environment variables, arguments, and kubectl's copy.
+fn masked(patch: &Value) -> Value {
+    fn mask(value: &Value) -> Value {
+        match value {
+            Value::Object(map) => map
+                .iter()
+                .map(|(key, value)| {
+                    let secret = matches!(key.as_str(), "value" | "args" | "command") && !value.is_object();
+                    (key.clone(), if secret { Value::from("(hidden)") } else { mask(value) })
+                })
+                .collect(),
+            Value::Array(items) => items.iter().map(mask).collect(),
+            scalar => scalar.clone(),
+        }
+    }
+    mask(patch)
 }
 
 /// Asks on the terminal; without one, nobody can answer and nothing is done.
@@ -193,5 +220,23 @@ fn code(incident: &Incident) -> u8 {
         Phase::DidNotHelp => exit::UNHEALTHY,
         Phase::Superseded => exit::REFUSED,
         _ => exit::ERROR,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_dry_run_hides_what_could_be_a_secret() {
+        let patch = json!([
+            {"op": "test", "path": "/metadata/uid", "value": "u"},
+            {"op": "replace", "path": "/spec/template", "value": {"spec": {"containers": [
+                {"name": "c", "image": "x:1", "args": ["--token=canary"], "env": [{"name": "A", "value": "canary"}]}]}}},
+            {"op": "replace", "path": "/metadata/annotations/last", "value": "canary"},
+        ]);
+        let shown = masked(&patch).to_string();
+        assert!(!shown.contains("canary") && shown.contains("x:1") && shown.contains("\"A\""), "{shown}");
     }
 }

@@ -46,8 +46,8 @@ pub enum Change {
     },
     /// Paused rollouts go on.
     Resumed {
-        /// Which workload.
-        workload: WorkloadId,
+        /// The workload now.
+        view: Arc<WorkloadView>,
     },
     /// The workload is gone.
     Gone {
@@ -88,8 +88,10 @@ impl Tracker {
         } else {
             let from_settled = std::mem::replace(&mut known.settled, complete);
             let from = old.template.revision.clone();
-            changes.push(match &view.undo_id {
-                Some(undo_id) => Change::Undone { view: view.clone(), from, undo_id: undo_id.clone() },
+            // A mark that was there before is no news: people may go back to what an undo once restored.
+            let undone = view.undo_id().filter(|_| old.mark != view.mark).map(str::to_owned);
+            changes.push(match undone {
+                Some(undo_id) => Change::Undone { view: view.clone(), from, undo_id },
                 None => Change::Began {
                     restart_only: old.template.but_restart == view.template.but_restart,
                     view: view.clone(),
@@ -98,7 +100,6 @@ impl Tracker {
                 },
             });
         }
-        let workload = || view.id.clone();
         let turned = |was: bool, is: bool| is && !was;
         let condition = |condition| Change::Condition { workload: view.id.clone(), condition };
         if turned(old.progress.deadline_exceeded, view.progress.deadline_exceeded) {
@@ -108,7 +109,7 @@ impl Tracker {
             changes.push(condition(RolloutCondition::Paused));
         }
         if turned(view.paused, old.paused) {
-            changes.push(Change::Resumed { workload: workload() });
+            changes.push(Change::Resumed { view: view.clone() });
         }
         if turned(old.deleting, view.deleting) {
             changes.push(condition(RolloutCondition::Deleted));
@@ -155,7 +156,10 @@ pub fn ended_recently(view: &WorkloadView, newest: Option<Seconds>, now: Seconds
 
 #[cfg(test)]
 mod tests {
-    use super::{super::view::Progress, *};
+    use super::{
+        super::view::{Progress, UndoMark},
+        *,
+    };
     use crate::{cluster::template::TemplateMark, domain::Kind};
     use proptest::prelude::*;
     use serde_json::json;
@@ -184,7 +188,7 @@ mod tests {
                 revision_settled: true,
                 ..Progress::default()
             },
-            undo_id: None,
+            mark: None,
         };
         edit(&mut view);
         view
@@ -239,12 +243,20 @@ mod tests {
         ));
     }
 
+    fn marked(v: &mut WorkloadView) {
+        let revision = view("a", |_| {}).template.revision;
+        v.mark = Some(UndoMark { revision, undo_id: "7".into() });
+    }
+
     #[test]
     fn our_own_undo_is_no_rollout_and_a_new_uid_is_another_workload() {
         let mut tracker = Tracker::default();
         tracker.apply(view("b", |_| {}));
-        let undone = tracker.apply(view("a", |v| v.undo_id = Some("7".into())));
+        let undone = tracker.apply(view("a", marked));
         assert!(matches!(&undone[..], [Change::Undone { undo_id, .. }] if undo_id == "7"));
+        tracker.apply(view("c", marked));
+        let by_hand = tracker.apply(view("a", marked));
+        assert!(matches!(by_hand[..], [Change::Began { .. }]), "the old mark is no undo: {by_hand:?}");
         let anew = tracker.apply(view("z", |v| v.uid = "u2".into()));
         assert!(matches!(anew[..], [Change::Gone { .. }, Change::Found { .. }]));
     }

@@ -4,7 +4,10 @@
 //! cluster is frozen by the ConfigMap `lastgood-pause` (keys `until`, `reason`) in Lastgood's namespace.
 //! An unreadable end of a freeze counts as "for ever": a broken word never arms anything.
 
-use super::{connect::Cluster, watch::guarded};
+use super::{
+    connect::Cluster,
+    watch::{forbidden, guarded},
+};
 use crate::{clock::seconds, domain::Seconds};
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
@@ -12,9 +15,14 @@ use kube::{Api, ResourceExt, core::DeserializeGuard, runtime::watcher::Event};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 use tokio::sync::watch;
 
+/// Where pauses are written.
+const RESOURCES: [&str; 2] = ["namespaces", "configmaps"];
+/// A right that is missing is asked for again this often.
+const ASK_AGAIN: Duration = Duration::from_secs(30);
 /// Annotation: until when nothing is done, RFC 3339, or `forever`.
 pub const PAUSE_UNTIL: &str = "lastgood.dev/pause-until";
 /// Annotation: why, and who said so.
@@ -55,8 +63,10 @@ pub struct Freezes {
     pub namespaces: BTreeMap<String, Freeze>,
     /// Of the whole cluster.
     pub cluster: Option<Freeze>,
-    /// What could not be read: then nothing is known to be free.
-    pub unreadable: Option<String>,
+    /// What has been read; until all is, nothing is known to be free.
+    pub read: BTreeSet<&'static str>,
+    /// What may not be read: then nothing is known to be free either.
+    pub unreadable: BTreeMap<&'static str, String>,
 }
 
 impl Freezes {
@@ -65,12 +75,23 @@ impl Freezes {
         let own = Freeze::read(annotations).filter(|f| f.holds(now)).map(|f| ("workload", f));
         let of_namespace = || self.namespaces.get(namespace).filter(|f| f.holds(now)).map(|f| ("namespace", f.clone()));
         let of_cluster = || self.cluster.as_ref().filter(|f| f.holds(now)).map(|f| ("cluster", f.clone()));
-        let (what, freeze) = own.or_else(of_namespace).or_else(of_cluster)?;
+        let Some((what, freeze)) = own.or_else(of_namespace).or_else(of_cluster) else {
+            return self.unknown();
+        };
         let until = freeze.until.map_or("until resumed".into(), |t| {
             format!("until {}", crate::clock::timestamp(t).strftime("%Y-%m-%d %H:%M:%SZ"))
         });
         let reason = if freeze.reason.is_empty() { String::new() } else { format!(": {}", freeze.reason) };
         Some(format!("{what} paused {until}{reason}"))
+    }
+
+    /// Why nobody can tell whether anything is paused; that counts as paused.
+    fn unknown(&self) -> Option<String> {
+        if let Some((what, why)) = self.unreadable.iter().next() {
+            return Some(format!("whether it is paused cannot be read ({what}: {why})"));
+        }
+        let missing = RESOURCES.iter().find(|resource| !self.read.contains(*resource))?;
+        Some(format!("whether it is paused is not known yet: {missing} have not been read"))
     }
 }
 
@@ -128,7 +149,7 @@ async fn follow<K>(
         + Send
         + 'static,
 {
-    let mut events = guarded(api);
+    let mut events = guarded(api.clone());
     let mut listed: Vec<(String, Option<Freeze>)> = Vec::new();
     let mut known: BTreeSet<String> = BTreeSet::new();
     let change = |edit: &dyn Fn(&mut Freezes)| {
@@ -157,7 +178,8 @@ async fn follow<K>(
             Ok(Event::InitDone) => {
                 let before = std::mem::replace(&mut known, listed.iter().map(|(name, _)| name.clone()).collect());
                 change(&|freezes| {
-                    freezes.unreadable = freezes.unreadable.take().filter(|why| !why.starts_with(what));
+                    freezes.unreadable.remove(what);
+                    freezes.read.insert(what);
                     before.iter().for_each(|name| set(freezes, name.clone(), None));
                     listed.iter().for_each(|(name, freeze)| set(freezes, name.clone(), freeze.clone()));
                 });
@@ -168,7 +190,16 @@ async fn follow<K>(
                 change(&|freezes| set(freezes, name.clone(), freeze.clone()));
             }
             Ok(Event::Delete(guard)) => change(&|freezes| set(freezes, guard.name_any(), None)),
-            Err(error) => change(&|freezes| freezes.unreadable = Some(format!("{what}: {error}"))),
+            // A broken connection is mended by the watch itself, without any event; a missing right is not,
+            // so the list is begun anew.
+            Err(error) if forbidden(&error) => {
+                change(&|freezes| {
+                    freezes.unreadable.insert(what, error.to_string());
+                });
+                tokio::time::sleep(ASK_AGAIN).await;
+                events = guarded(api.clone());
+            }
+            Err(_) => {}
         }
     }
 }
@@ -177,13 +208,26 @@ async fn follow<K>(
 mod tests {
     use super::*;
 
+    fn all_read() -> Freezes {
+        Freezes { read: RESOURCES.into_iter().collect(), ..Freezes::default() }
+    }
+
+    #[test]
+    fn what_is_not_read_is_not_known_to_be_free() {
+        let none = BTreeMap::new();
+        assert!(Freezes::default().why("shop", &none, 0.0).is_some_and(|w| w.contains("not known yet")));
+        let mut forbidden = all_read();
+        forbidden.unreadable.insert("namespaces", "forbidden".into());
+        assert!(forbidden.why("shop", &none, 0.0).is_some_and(|w| w.contains("cannot be read")));
+    }
+
     fn marks(until: &str) -> BTreeMap<String, String> {
         BTreeMap::from([(PAUSE_UNTIL.into(), until.into()), (PAUSE_REASON.into(), "black friday".into())])
     }
 
     #[test]
     fn a_freeze_ends_and_a_broken_end_never_does() {
-        let freezes = Freezes::default();
+        let freezes = all_read();
         let why = |until: &str, now| freezes.why("shop", &marks(until), now);
         assert!(why("1970-01-01T00:01:00Z", 59.0).is_some_and(|w| w.contains("black friday")));
         assert_eq!(why("1970-01-01T00:01:00Z", 60.0), None);
@@ -195,8 +239,7 @@ mod tests {
     #[test]
     fn a_namespace_and_the_cluster_freeze_their_workloads() {
         let freeze = Freeze { until: None, reason: String::new() };
-        let mut freezes =
-            Freezes { namespaces: BTreeMap::from([("shop".into(), freeze.clone())]), ..Freezes::default() };
+        let mut freezes = Freezes { namespaces: BTreeMap::from([("shop".into(), freeze.clone())]), ..all_read() };
         assert!(freezes.why("shop", &BTreeMap::new(), 0.0).is_some_and(|w| w.starts_with("namespace paused")));
         assert_eq!(freezes.why("other", &BTreeMap::new(), 0.0), None);
         freezes.cluster = Some(freeze);

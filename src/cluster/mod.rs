@@ -19,5 +19,5 @@ pub use history::{ReadError, RevisionEntry, before, get_raw, get_view, raw_api, 
 pub use pods::{PodSeen, PodWatch, seen as pod_seen, watch_pods};
 pub use recent::recent_revisions;
 pub use template::{POD_TEMPLATE_HASH, TemplateMark, images, restorable};
-pub use view::{Progress, RawDaemonSet, RawDeployment, RawStatefulSet, WorkloadView, of_raw};
+pub use view::{Progress, RawDaemonSet, RawDeployment, RawStatefulSet, UndoMark, WorkloadView, of_raw};
 pub use watch::{Seen, WATCH_SECONDS, watch_workloads};

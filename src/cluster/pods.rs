@@ -102,7 +102,9 @@ pub fn seen(id: &WorkloadId, labels: &BTreeMap<String, Revision>, pod: &Pod) -> 
     let all = || inits.iter().chain(&containers);
     let ended = all().filter_map(last_end).max_by_key(|end| end.at);
     let ready = status.conditions.iter().flatten().find(|c| c.type_ == "Ready" && c.status == "True");
-    let deleted = pod.metadata.deletion_timestamp.is_some();
+    // An evicted pod stays as a corpse that no controller removes; it is no pod of the workload any more.
+    let ended_for_good = matches!(status.phase.as_deref(), Some("Failed" | "Succeeded"));
+    let deleted = pod.metadata.deletion_timestamp.is_some() || ended_for_good;
     let spec = pod.spec.as_ref();
     let state = PodState {
         pod: name.clone(),

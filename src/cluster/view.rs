@@ -1,7 +1,7 @@
 //! The trimmed view of a workload: what is kept in memory of each of thousands.
 
 use super::template::TemplateMark;
-use crate::domain::{Kind, Owner, PREFIX, Seconds, UNDO_ANNOTATION, WorkloadId};
+use crate::domain::{Kind, Owner, PREFIX, Revision, Seconds, UNDO_ANNOTATION, WorkloadId};
 use k8s_openapi::{
     api::apps::v1::{DaemonSet, Deployment, StatefulSet},
     apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta},
@@ -37,8 +37,31 @@ pub struct WorkloadView {
     pub deleting: bool,
     /// What its controller says.
     pub progress: Progress,
-    /// The mark of our undo, if it names this object and its live template.
-    pub undo_id: Option<String>,
+    /// The mark of an undo of this very object, whatever is live now.
+    pub mark: Option<UndoMark>,
+}
+
+/// What an undo leaves on a workload: `<uid>/<restored template>/<undo id>`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UndoMark {
+    /// The restored template.
+    pub revision: Revision,
+    /// Id of the undo.
+    pub undo_id: String,
+}
+
+impl UndoMark {
+    /// When the undo was planned: the id ends in the seconds, in hexadecimal.
+    pub fn planned(&self) -> Option<Seconds> {
+        Some(u64::from_str_radix(self.undo_id.get(8..)?, 16).ok()? as Seconds)
+    }
+}
+
+impl WorkloadView {
+    /// Id of our undo, if what it restored is live.
+    pub fn undo_id(&self) -> Option<&str> {
+        self.mark.as_ref().filter(|mark| mark.revision == self.template.revision).map(|mark| mark.undo_id.as_str())
+    }
 }
 
 /// How far a rollout is, in the words of the three kinds' status made one.
@@ -173,7 +196,7 @@ fn view(kind: Kind, meta: ObjectMeta, spec: RawSpec, status: &RawStatus) -> Work
     let all = meta.annotations.unwrap_or_default();
     let controller = meta.owner_references.into_iter().flatten().find(|o| o.controller == Some(true));
     let owner = owner(&id, &labels, &all, controller.map(|o| o.kind).as_deref());
-    let undo_id = all.get(UNDO_ANNOTATION).and_then(|text| undo_id(text, &uid, &spec.template));
+    let mark = all.get(UNDO_ANNOTATION).and_then(|text| undo_mark(text, &uid));
     let annotations = all.into_iter().filter(|(key, _)| key.starts_with(PREFIX)).collect();
     let generation = meta.generation.unwrap_or_default();
     WorkloadView {
@@ -189,7 +212,7 @@ fn view(kind: Kind, meta: ObjectMeta, spec: RawSpec, status: &RawStatus) -> Work
         labels,
         annotations,
         owner,
-        undo_id,
+        mark,
     }
 }
 
@@ -223,11 +246,12 @@ fn progress(kind: Kind, generation: i64, spec: &RawSpec, status: &RawStatus) -> 
     }
 }
 
-/// The undo id of `<uid>/<template hash>/<undo id>`, if it names this object and its live template.
-fn undo_id(text: &str, uid: &str, template: &TemplateMark) -> Option<String> {
+/// The mark, if it names this object: ReplicaSets hand annotations on, and a mark may come back from one.
+fn undo_mark(text: &str, uid: &str) -> Option<UndoMark> {
     let mut parts = text.split('/');
     let (of, hash, id) = (parts.next()?, parts.next()?, parts.next()?);
-    (of == uid && hash == template.revision.0 && !id.is_empty() && parts.next().is_none()).then(|| id.to_owned())
+    (of == uid && !id.is_empty() && parts.next().is_none())
+        .then(|| UndoMark { revision: hash.into(), undo_id: id.to_owned() })
 }
 
 /// Who else owns a workload, by the marks that tools leave on it (safety.md 2.3).
@@ -316,7 +340,9 @@ mod tests {
     fn an_undo_mark_of_another_object_or_template_is_not_believed() {
         let hash = deployment(|_| {}).template.revision.0;
         let marked = |mark: String| {
-            deployment(|raw| raw["metadata"]["annotations"] = json!({ "lastgood.dev/undo": mark })).undo_id
+            deployment(|raw| raw["metadata"]["annotations"] = json!({ "lastgood.dev/undo": mark }))
+                .undo_id()
+                .map(str::to_owned)
         };
         assert_eq!(marked(format!("u1/{hash}/7")), Some("7".into()));
         for wrong in

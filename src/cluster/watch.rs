@@ -160,9 +160,13 @@ fn status_code(error: &watcher::Error) -> Option<u16> {
     }
 }
 
+/// Whether a right is missing.
+pub(super) fn forbidden(error: &watcher::Error) -> bool {
+    matches!(status_code(error), Some(401 | 403))
+}
+
 fn trouble(kind: Kind, error: &watcher::Error) -> Seen {
-    let code = status_code(error);
-    Seen::Trouble { kind, why: error.to_string(), forbidden: code == Some(403) || code == Some(401) }
+    Seen::Trouble { kind, why: error.to_string(), forbidden: forbidden(error) }
 }
 
 fn read<K>(kind: Kind, guard: DeserializeGuard<K>, names: &mut BTreeSet<WorkloadId>, out: &mut Vec<Seen>)

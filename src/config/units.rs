@@ -34,6 +34,15 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     Ok(total)
 }
 
+/// A duration that a command may wait for: as [`parse_duration`], at most a week.
+///
+/// # Errors
+/// A sentence that says what is wrong.
+pub fn parse_wait(text: &str) -> Result<Duration, String> {
+    let longest = Duration::from_secs(7 * 86_400);
+    parse_duration(text).and_then(|d| if d <= longest { Ok(d) } else { Err(format!("\"{text}\" is longer than 7d")) })
+}
+
 /// The shortest exact spelling of a duration: the inverse of [`parse_duration`].
 pub fn format_duration(d: Duration) -> String {
     let (seconds, millis) = (d.as_secs(), d.subsec_millis());

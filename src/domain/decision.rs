@@ -25,8 +25,6 @@ pub enum Decision {
     Judged {
         /// The verdict and why.
         judgement: Box<Judgement>,
-        /// The rules under which it was judged.
-        rules: Arc<Rules>,
         /// Uid of the workload that was judged.
         uid: String,
         /// When the rollout began.
@@ -179,4 +177,7 @@ pub struct WorkloadStatus {
     /// What the signals say after an undo.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovery: Option<Recovery>,
+    /// Whether a rollout or an undo is under watch now, even if nothing has been said of it yet.
+    #[serde(default)]
+    pub under_watch: bool,
 }

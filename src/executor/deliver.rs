@@ -1,92 +1,133 @@
 //! Sends the patch until its fate is known, then hands the fields back.
 
 use super::{
-    drive::{Executor, UndoError, crash_point, verify_within},
+    drive::{Executor, crash_point, verify_within, workload_of},
     handback::hand_back,
-    prepare::Prepared,
+    prepare::{Prepared, Stop, UndoRequest, prepare},
     send::{self, Sent},
 };
 use crate::{
-    cluster::{get_raw, of_raw},
-    domain::{Revision, Rules, WorkloadId},
+    cluster::{ReadError, get_raw, of_raw},
+    domain::{Rules, WorkloadId},
     record::{Incident, Phase},
 };
 use serde_json::Value;
 use std::time::Duration;
 
+/// How often a patch whose answer was unclear is looked up and, if it is not in, sent again.
 const PATCH_TRIES: u32 = 4;
 
 /// What became of a patch whose answer was not clear.
 pub(super) enum Fate {
+    /// It is in; the object as it is now.
     Applied(Value),
+    /// It was in, and something else is live now; whether that is the bad template again.
+    Replaced {
+        /// What is live now.
+        by: String,
+        /// Whether it is the bad template.
+        put_back: bool,
+    },
+    /// It is not in, and the judged template is still live.
     StillBad,
+    /// It is not in, and there is nothing left to undo.
     Superseded(String),
+    /// Nobody can tell now.
     Unreadable,
 }
 
 impl Executor {
-    /// Sends the patch until its fate is known, then hands the fields back.
-    pub(super) async fn apply(
-        &self,
-        incident: Incident,
-        id: &WorkloadId,
-        prepared: &Prepared,
-        rules: &Rules,
-    ) -> Result<Incident, UndoError> {
-        let plan = &prepared.plan;
-        let mut why = String::new();
+    /// Sends the patch until its fate is known. Before each further try all gates are passed anew, on what is
+    /// read then: a person may have paused it, and whatever else the patch tests may have moved on.
+    ///
+    /// Leaves the incident open, for whoever sweeps, when the fate cannot be told or another replica leads.
+    pub(super) async fn deliver(&self, incident: Incident, request: &UndoRequest, mut prepared: Prepared) -> Incident {
+        let (id, rules) = (&request.id, &request.rules);
         for attempt in 0..PATCH_TRIES {
-            // I9: asked again right before the request leaves.
+            // I9: asked again right before the request leaves. Whoever leads now owns the record, too.
             if !self.leadership.leads() {
-                return Ok(self
-                    .finish(&incident, Phase::Superseded, "another replica took the lead before the patch")
-                    .await);
+                return incident;
             }
+            let plan = &prepared.plan;
             match send::patch(&self.cluster.writer, id, &plan.patch, false).await {
                 Sent::Applied(object) => {
                     crash_point("after-patch");
                     let after = serde_json::to_value(&*object).unwrap_or_default();
-                    return Ok(self.applied(incident, id, &prepared.live, &after, rules).await);
+                    return self.applied(incident, id, &prepared.live, &after, rules).await;
                 }
                 Sent::Refused(said) => {
-                    return Ok(self
-                        .finish(&incident, Phase::Failed, &format!("the API server refused the undo: {said}"))
-                        .await);
+                    let text = format!("the API server refused the undo: {said}");
+                    return self.finish(&incident, Phase::Failed, &text).await;
                 }
-                Sent::MovedOn => why = "the workload changed between verdict and patch".into(),
-                Sent::Later { after, why: said } => {
-                    why = said;
-                    tokio::time::sleep(after).await;
-                }
-                Sent::Unclear(said) => {
-                    why = said;
+                Sent::MovedOn => {}
+                Sent::Later { after, .. } => tokio::time::sleep(after).await,
+                Sent::Unclear(why) => {
+                    tracing::warn!(workload = %id, why, "no clear answer to the undo; looking for its mark");
                     tokio::time::sleep(Duration::from_millis(500 << attempt)).await;
                 }
             }
-            match self.fate(id, plan.undo_id.as_str(), &plan.bad, &incident.spec.workload.uid).await {
-                Fate::Applied(after) => return Ok(self.applied(incident, id, &prepared.live, &after, rules).await),
-                Fate::Superseded(text) => return Ok(self.finish(&incident, Phase::Superseded, &text).await),
-                // Still the judged template: the patch's own tests make another try safe (I4).
-                Fate::StillBad | Fate::Unreadable => {}
+            match self.fate(&incident).await {
+                Fate::Applied(after) => return self.applied(incident, id, &prepared.live, &after, rules).await,
+                Fate::Replaced { by, put_back } => return self.replaced(&incident, &by, put_back).await,
+                Fate::Superseded(text) => return self.finish(&incident, Phase::Superseded, &text).await,
+                Fate::Unreadable => {}
+                Fate::StillBad => match prepare(&self.readers(), request, &plan.undo_id.clone()).await {
+                    Ok(again) => prepared = again,
+                    Err(Stop::Blocked { blocked, .. }) => {
+                        return self.finish(&incident, Phase::Superseded, &blocked.why).await;
+                    }
+                    Err(Stop::Error(why)) => tracing::warn!(workload = %id, why, "the undo cannot be prepared anew"),
+                },
             }
         }
-        Ok(self.finish(&incident, Phase::Failed, &format!("the patch could not be sent: {why}")).await)
+        // Not known to be in and not known to be out: the next sweep looks again, until the intent is stale.
+        incident
     }
 
-    /// What became of a patch whose answer was not clear: the mark on the object tells (I1).
-    pub(super) async fn fate(&self, id: &WorkloadId, undo_id: &str, bad: &Revision, uid: &str) -> Fate {
-        let Ok(object) = get_raw(&self.cluster.reader, id).await else { return Fate::Unreadable };
+    /// The patch was in, and something else is live now: there is nothing more to do, and it counts as an
+    /// applied undo (I1).
+    pub(super) async fn replaced(&self, incident: &Incident, by: &str, put_back: bool) -> Incident {
+        let now = self.clock.timestamp();
+        let incident = self.note(incident, |status| status.applied = status.applied.or(Some(now))).await;
+        if put_back {
+            let text =
+                format!("the undo was applied, then {by} put the bad revision back; Lastgood does not fight over it");
+            self.finish(&incident, Phase::Failed, &text).await
+        } else {
+            let text = format!("the undo was applied, then a newer deploy took over: {by}");
+            self.finish(&incident, Phase::Superseded, &text).await
+        }
+    }
+
+    /// What became of the patch of an intent: the mark on the object tells, also when its template is gone
+    /// again (I1).
+    pub(super) async fn fate(&self, incident: &Incident) -> Fate {
+        let (id, spec) = (workload_of(incident), &incident.spec);
+        let undo_id = incident.status.as_ref().and_then(|s| s.undo_id.clone()).unwrap_or_default();
+        let object = match get_raw(&self.cluster.reader, &id).await {
+            Ok(object) => object,
+            Err(ReadError::Missing(_)) => return Fate::Superseded("the workload was deleted".into()),
+            Err(_) => return Fate::Unreadable,
+        };
         let Some(seen) = of_raw(id.kind, &object) else { return Fate::Unreadable };
-        if seen.uid != uid {
+        if seen.uid != spec.workload.uid {
             return Fate::Superseded("the workload was deleted and made anew".into());
         }
-        if seen.undo_id.as_deref() == Some(undo_id) {
-            return Fate::Applied(serde_json::to_value(&object).unwrap_or_default());
+        let live = &seen.template.revision;
+        let marked = seen.mark.as_ref().is_some_and(|mark| mark.undo_id == undo_id);
+        let put_back = *live == spec.bad.hash;
+        match (marked, spec.target.as_ref().is_some_and(|t| t.hash == *live)) {
+            (true, true) => Fate::Applied(serde_json::to_value(&object).unwrap_or_default()),
+            (true, false) => {
+                let by = match (put_back, seen.owner) {
+                    (true, owner) => owner.map_or("somebody".into(), |o| o.to_string()),
+                    (false, _) => seen.template.images.join(", "),
+                };
+                Fate::Replaced { by, put_back }
+            }
+            (false, _) if put_back => Fate::StillBad,
+            (false, _) => Fate::Superseded(format!("a newer deploy is live: {}", seen.template.images.join(", "))),
         }
-        if seen.template.revision == *bad {
-            return Fate::StillBad;
-        }
-        Fate::Superseded(format!("a newer deploy is live: {}", seen.template.images.join(", ")))
     }
 
     /// Notes that the patch is in, and hands the fields back at once: the team's next deploy may come
@@ -101,7 +142,7 @@ impl Executor {
     ) -> Incident {
         let handed = self.hand_back(id, before, after).await;
         let now = self.clock.timestamp();
-        let verify_by = now + verify_within(rules);
+        let verify_by = now.checked_add(verify_within(rules)).unwrap_or(jiff::Timestamp::MAX);
         let entries = [
             self.incidents.entry("patch", "applied: the template is the restored one"),
             self.incidents.entry("hand-back", handed),

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     clock::{Clock, seconds},
-    cluster::Cluster,
+    cluster::{Cluster, Freezes},
     domain::{Recovery, Rules, WorkloadId},
     record::{Incident, IncidentStatus, Incidents, JournalEntry, Leadership, Phase, Pins, RecordError},
 };
@@ -17,8 +17,8 @@ use jiff::SignedDuration;
 use kube::ResourceExt;
 use ring::rand::SecureRandom;
 use std::{
-    collections::BTreeMap,
-    sync::{Mutex, PoisonError},
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, PoisonError},
 };
 use tokio::sync::{mpsc, watch};
 
@@ -46,6 +46,22 @@ pub struct Executor {
     pub(super) signals: Mutex<BTreeMap<WorkloadId, watch::Sender<Option<Recovery>>>>,
     /// One undo at a time goes from its gates to its intent, so that the brakes count right (I11).
     gatekeeper: tokio::sync::Mutex<()>,
+    /// Incidents that this process is at work on: none is taken up twice.
+    driving: Mutex<BTreeSet<String>>,
+    /// What people have frozen; `None` for a person's own undo.
+    freezes: Option<watch::Receiver<Arc<Freezes>>>,
+}
+
+/// Held while this process works on an incident.
+pub(super) struct AtWork<'a> {
+    driving: &'a Mutex<BTreeSet<String>>,
+    name: String,
+}
+
+impl Drop for AtWork<'_> {
+    fn drop(&mut self) {
+        self.driving.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.name);
+    }
 }
 
 impl Executor {
@@ -56,11 +72,23 @@ impl Executor {
         clock: Clock,
         environment: String,
         outcomes: mpsc::Sender<Incident>,
+        freezes: Option<watch::Receiver<Arc<Freezes>>>,
     ) -> Self {
         let incidents = Incidents::new(cluster.writer.clone(), clock, &cluster.namespaces);
         let pins = Pins::new(cluster.writer.clone());
-        let (signals, gatekeeper) = (Mutex::default(), tokio::sync::Mutex::default());
-        Self { cluster, incidents, pins, leadership, clock, environment, outcomes, signals, gatekeeper }
+        Self {
+            cluster,
+            incidents,
+            pins,
+            leadership,
+            clock,
+            environment,
+            outcomes,
+            signals: Mutex::default(),
+            gatekeeper: tokio::sync::Mutex::default(),
+            driving: Mutex::default(),
+            freezes,
+        }
     }
 
     /// What the signals say after an undo; ignored when none is being verified.
@@ -89,10 +117,10 @@ impl Executor {
     /// # Errors
     /// [`UndoError::Blocked`] when a gate stands in the way, else what went wrong before the patch.
     pub async fn undo(&self, request: UndoRequest) -> Result<Incident, UndoError> {
-        let intended = self.intend(&request).await?;
-        let (incident, prepared) = intended;
+        let (incident, prepared) = self.intend(&request).await?;
+        let Some(_at_work) = self.at_work(&incident) else { return Ok(incident) };
         crash_point("after-intent");
-        let incident = self.apply(incident, &request.id, &prepared, &request.rules).await?;
+        let incident = self.deliver(incident, &request, prepared).await;
         Ok(self.prove(incident, &request.rules).await)
     }
 
@@ -150,7 +178,9 @@ impl Executor {
             return Err(UndoError::Failed(format!("incident {name} came and went")));
         };
         let status = existing.status.get_or_insert_default();
-        let reported_only = matches!(status.phase, Phase::Reported | Phase::Superseded) && status.applied.is_none();
+        // Failed before anything was applied: the gates have found no mark of it on the workload.
+        let nothing_done = matches!(status.phase, Phase::Reported | Phase::Superseded | Phase::Failed);
+        let reported_only = nothing_done && status.applied.is_none();
         if !reported_only {
             let why = format!("incident {name} is already at work on it ({})", status.phase.as_str());
             return Err(UndoError::Blocked(Blocked { gate: Gate::AlreadyUndone, why }, None));
@@ -179,11 +209,17 @@ impl Executor {
             bad: &incident.spec.bad.hash,
             target: &target.hash,
             applied,
-            verify_by: status.verify_by.unwrap_or(applied + verify_within(rules)),
+            verify_by: status
+                .verify_by
+                .or_else(|| applied.checked_add(verify_within(rules)).ok())
+                .unwrap_or(jiff::Timestamp::MAX),
             needs_signals: matches!(incident.spec.reason.as_str(), "errors" | "latency" | "health"),
             may_evict: rules.undo.evict_stuck_pods,
         };
-        let proof = verify(&self.cluster, self.clock, &claim, rx).await;
+        // Whoever leads next goes on with it, with the same deadline.
+        let Some(proof) = verify(&self.cluster, self.clock, &claim, rx, &self.leadership).await else {
+            return incident;
+        };
         let mut journal = Vec::new();
         if !proof.evicted.is_empty() {
             let text = format!("evicted pods stuck on the bad revision: {}", proof.evicted.join(", "));
@@ -196,6 +232,13 @@ impl Executor {
         self.finish_with(&incident, proof.phase, &proof.text, journal).await
     }
 
+    /// Marks an incident as being worked on; `None` when it is already.
+    pub(super) fn at_work(&self, incident: &Incident) -> Option<AtWork<'_>> {
+        let name = format!("{}/{}", incident.namespace().unwrap_or_default(), incident.name_any());
+        let new = self.driving.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone());
+        new.then_some(AtWork { driving: &self.driving, name })
+    }
+
     pub(super) fn readers(&self) -> Readers<'_> {
         Readers {
             cluster: &self.cluster,
@@ -203,6 +246,7 @@ impl Executor {
             pins: &self.pins,
             leads: self.leadership.leads(),
             now: self.clock.now(),
+            freezes: self.freezes.as_ref().map(|freezes| freezes.borrow().clone()),
         }
     }
 

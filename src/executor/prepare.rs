@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     clock::seconds,
-    cluster::{Cluster, RevisionEntry, WorkloadView, get_raw, of_raw, revisions},
+    cluster::{Cluster, Freezes, RevisionEntry, WorkloadView, get_raw, of_raw, revisions},
     domain::{Judgement, Revision, Rules, Seconds, WorkloadId},
     record::{Incident, Incidents, Phase, Pin, PinState, Pins, RecordError, RevisionRef, Trigger},
 };
@@ -40,8 +40,6 @@ pub struct UndoRequest {
     pub from: Option<Revision>,
     /// The rules in force.
     pub rules: Arc<Rules>,
-    /// Why a person froze it, if so.
-    pub frozen: Option<String>,
     /// The verdict, when there is one.
     pub judgement: Option<Judgement>,
     /// When the rollout began.
@@ -93,6 +91,8 @@ pub(super) struct Readers<'a> {
     pub pins: &'a Pins,
     pub leads: bool,
     pub now: Seconds,
+    /// What people have frozen; a person's own undo asks nobody.
+    pub freezes: Option<Arc<Freezes>>,
 }
 
 /// Reads everything afresh and goes through the gates; nothing is written.
@@ -105,7 +105,9 @@ pub(super) async fn prepare(r: &Readers<'_>, request: &UndoRequest, undo_id: &st
     let entries = revisions(&r.cluster.reader, &request.id, &view.uid, &view.selector).await?;
     let pins = r.pins.of(&request.id, &view.uid).await?;
     let of_workload = r.incidents.of(&request.id.namespace, &view.uid).await?;
-    let past = past(&r.incidents.all().await?);
+    // A person's undo pulls no brake, and a person may have no right to look everywhere.
+    let past = if request.by.manual { Vec::new() } else { past(&r.incidents.all().await?, undo_id) };
+    let frozen = r.freezes.as_ref().and_then(|f| f.why(&request.id.namespace, &view.annotations, r.now));
 
     let target = pick(request, &view, &entries, &pins, &of_workload);
     let bad = reference(&entries, &request.bad, &view);
@@ -120,7 +122,7 @@ pub(super) async fn prepare(r: &Readers<'_>, request: &UndoRequest, undo_id: &st
         paused: view.paused,
         deleting: view.deleting,
         owner: view.owner,
-        frozen: request.frozen.as_deref(),
+        frozen: frozen.as_deref(),
         rules: &request.rules,
         undone_before: undone_before(&of_workload, &request.bad),
         past: &past,
@@ -185,7 +187,7 @@ fn pick(
         let kept = entries.iter().map(|e| format!("{} ({}, {})", e.number, e.mark.images.join(", "), e.mark.revision));
         NoTarget::NothingSafe(kept.map(|e| format!("not chosen: revision {e}")).collect())
     };
-    wanted.and_then(|wanted| chosen(&known, &wanted)).ok_or_else(not_kept)
+    wanted.filter(|w| *w != request.bad).and_then(|wanted| chosen(&known, &wanted)).ok_or_else(not_kept)
 }
 
 /// Revisions that an incident names as bad, unless they passed a trial after it.
@@ -193,7 +195,9 @@ fn known_bad(incidents: &[Incident], pins: &[Pin]) -> BTreeSet<Revision> {
     let passed_since = |bad: &Revision, t: Seconds| {
         pins.iter().any(|p| p.state == PinState::Passed && p.mark.revision == *bad && p.pinned > t)
     };
-    let bad = |i: &Incident| (!i.spec.trigger.manual).then(|| (i.spec.bad.hash.clone(), seconds(i.spec.decided)));
+    // What a person went away from is bad, too; what a person only tried to leave is not.
+    let counts = |i: &Incident| !i.spec.trigger.manual || i.status.as_ref().is_some_and(|s| s.applied.is_some());
+    let bad = |i: &Incident| counts(i).then(|| (i.spec.bad.hash.clone(), seconds(i.spec.decided)));
     incidents.iter().filter_map(bad).filter(|(hash, t)| !passed_since(hash, *t)).map(|(hash, _)| hash).collect()
 }
 
@@ -203,9 +207,11 @@ fn undone_before(incidents: &[Incident], bad: &Revision) -> bool {
     incidents.iter().filter(|i| !i.spec.trigger.manual && i.spec.bad.hash == *bad).any(|i| applied(&i))
 }
 
-fn past(incidents: &[Incident]) -> Vec<PastUndo> {
+/// Undos in the past, but for the one that is being prepared.
+fn past(incidents: &[Incident], but: &str) -> Vec<PastUndo> {
     incidents
         .iter()
+        .filter(|i| i.status.as_ref().is_none_or(|s| s.undo_id.as_deref() != Some(but)))
         .filter_map(|i| {
             let status = i.status.as_ref()?;
             let t = status.applied.or((status.phase == Phase::Intended).then_some(i.spec.decided))?;

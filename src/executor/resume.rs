@@ -6,16 +6,15 @@ use super::{
     prepare::{Choice, Stop, UndoRequest, prepare},
 };
 use crate::{
-    domain::{Brake, Rules, UndoRules, WorkloadId},
+    domain::{Rules, WorkloadId},
     record::{Incident, Phase, RecordError},
 };
 use jiff::SignedDuration;
-use std::{sync::Arc, time::Duration};
+use kube::ResourceExt;
+use std::sync::Arc;
 
-/// An intent whose evidence is older than this is not carried out after a restart.
+/// An intent whose evidence is older than this is not carried out any more.
 const STALE_INTENT: SignedDuration = SignedDuration::from_secs(300);
-/// The brakes counted this undo when its intent was stored.
-const ANY: Brake = Brake { count: u32::MAX, window: Duration::from_secs(1) };
 
 impl Executor {
     /// Every incident of the cluster that is not at its end (I7, I18), with the workload it is about.
@@ -27,76 +26,68 @@ impl Executor {
         Ok(all.into_iter().filter(|i| !phase(i).is_final()).map(|i| (workload_of(&i), i)).collect())
     }
 
-    /// Brings an incident that a crash or a change of leader left open to its end.
+    /// Brings an incident that a crash or a change of leader left open to its end; nothing when this process
+    /// is at work on it already.
     pub async fn resume(&self, incident: Incident, rules: &Arc<Rules>) -> Incident {
+        let Some(_at_work) = self.at_work(&incident) else { return incident };
+        // A person's own undo is verified by the command that asked for it, as long as its time lasts.
+        let own = incident.spec.trigger.manual && phase(&incident) == Phase::Applied;
+        let by = incident.status.as_ref().and_then(|s| s.verify_by);
+        if own && by.is_some_and(|by| self.clock.timestamp() < by) {
+            return incident;
+        }
         let intended = phase(&incident) == Phase::Intended;
         let incident = if intended { Box::pin(self.resume_intent(incident, rules)).await } else { incident };
         self.prove(incident, rules).await
     }
 
     /// An intent was stored, and nobody knows whether its patch was sent.
-    pub(super) async fn resume_intent(&self, incident: Incident, rules: &Arc<Rules>) -> Incident {
-        let id = workload_of(&incident);
-        let undo_id = incident.status.as_ref().and_then(|s| s.undo_id.clone()).unwrap_or_default();
-        match self.fate(&id, &undo_id, &incident.spec.bad.hash, &incident.spec.workload.uid).await {
+    async fn resume_intent(&self, incident: Incident, rules: &Arc<Rules>) -> Incident {
+        match self.fate(&incident).await {
             Fate::Applied(after) => {
                 let entry =
                     self.incidents.entry("resume", "found the mark of this undo on the workload after a restart");
                 let incident = self.note(&incident, |status| status.journal.push(entry.clone())).await;
                 // What held the fields before is not known any more; the heir is whoever holds the template now.
-                self.applied(incident, &id, &after, &after, rules).await
+                self.applied(incident.clone(), &workload_of(&incident), &after, &after, rules).await
             }
+            Fate::Replaced { by, put_back } => self.replaced(&incident, &by, put_back).await,
             Fate::Superseded(text) => self.finish(&incident, Phase::Superseded, &text).await,
             Fate::Unreadable => incident,
             Fate::StillBad if self.clock.timestamp().duration_since(incident.spec.decided) > STALE_INTENT => {
-                let text = "the intent was too old to be carried out after a restart; the rollout is judged afresh";
+                let text = "the intent was too old to be carried out; the rollout is judged afresh";
                 self.finish(&incident, Phase::Superseded, text).await
             }
-            Fate::StillBad => self.carry_out(incident, &id, &undo_id, rules).await,
+            Fate::StillBad => self.carry_out(incident, rules).await,
         }
     }
 
     /// The judged template is still live and the evidence is fresh: go through the gates again, with the
     /// same undo id, and send.
-    pub(super) async fn carry_out(
-        &self,
-        incident: Incident,
-        id: &WorkloadId,
-        undo_id: &str,
-        rules: &Arc<Rules>,
-    ) -> Incident {
+    async fn carry_out(&self, incident: Incident, rules: &Arc<Rules>) -> Incident {
         let Some(target) = incident.spec.target.clone() else {
             return self.finish(&incident, Phase::Failed, "the intent names no target").await;
         };
+        let undo_id = incident.status.as_ref().and_then(|s| s.undo_id.clone()).unwrap_or_default();
         let request = UndoRequest {
-            id: id.clone(),
+            id: workload_of(&incident),
             uid: incident.spec.workload.uid.clone(),
             bad: incident.spec.bad.hash.clone(),
             from: None,
-            // The gates of the first time have let it pass; what matters now is what changed since.
-            rules: Arc::new(Rules {
-                undo: UndoRules {
-                    max_per_workload: ANY,
-                    max_per_namespace: ANY,
-                    max_per_cluster: ANY,
-                    ..rules.undo.clone()
-                },
-                ..(**rules).clone()
-            }),
-            frozen: None,
+            rules: rules.clone(),
             judgement: None,
             began: None,
             by: incident.spec.trigger.clone(),
             choice: Choice::Revision(target.hash),
         };
-        let prepared = prepare(&self.readers(), &request, undo_id).await;
-        match prepared {
-            Ok(prepared) => match self.apply(incident.clone(), id, &prepared, rules).await {
-                Ok(done) => done,
-                Err(error) => self.finish(&incident, Phase::Failed, &error.to_string()).await,
-            },
+        match prepare(&self.readers(), &request, &undo_id).await {
+            Ok(prepared) => self.deliver(incident, &request, prepared).await,
             Err(Stop::Blocked { blocked, .. }) => self.finish(&incident, Phase::Superseded, &blocked.why).await,
-            Err(Stop::Error(why)) => self.finish(&incident, Phase::Failed, &why).await,
+            // It stays an intent: the next sweep tries again, until it is stale.
+            Err(Stop::Error(why)) => {
+                tracing::warn!(incident = %incident.name_any(), why, "the intent cannot be carried out yet");
+                incident
+            }
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::{
     clock::{Clock, seconds, timestamp},
     cluster::{Cluster, READ_DEADLINE, ReadError, get_raw, of_raw, pod_seen, revisions, within},
     domain::{Kind, Recovery, RecoveryState, Revision, Seconds, WorkloadId},
-    record::Phase,
+    record::{Leadership, Phase},
 };
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
@@ -16,6 +16,8 @@ use tokio::{sync::watch, time::MissedTickBehavior};
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A pod of the bad revision that is not Ready for this long after the undo is stuck.
 const STUCK_AFTER: Seconds = 5.0;
+/// Evictions are asked for no more often than this.
+const EVICT_EVERY: Seconds = 5.0;
 
 /// What is to be proved.
 pub(super) struct Claim<'a> {
@@ -54,33 +56,45 @@ struct Look {
     stuck: Vec<String>,
 }
 
-/// Looks until the claim is proved, disproved, or its time is over.
+/// Looks until the claim is proved, disproved, or its time is over; `None` when another replica leads.
 pub(super) async fn verify(
     cluster: &Cluster,
     clock: Clock,
     claim: &Claim<'_>,
     mut signals: watch::Receiver<Option<Recovery>>,
-) -> Proof {
+    leadership: &Leadership,
+) -> Option<Proof> {
     let mut tick = tokio::time::interval(LOOK_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut evicted = Vec::new();
     let mut said: String;
     let mut done_since: Option<Seconds> = None;
+    let (mut evict_again, mut last_refusal) = (0.0, None::<String>);
     loop {
         tick.tick().await;
+        if !leadership.leads() {
+            return None;
+        }
         let now = clock.now();
         match look(cluster, claim, now).await {
             // An unreadable cluster proves nothing; the next look may.
             Err(error) => said = error.to_string(),
             Ok(look) => {
                 if let Some((phase, text)) = look.ended {
-                    return Proof { phase, text, evicted, completed: None };
+                    return Some(Proof { phase, text, evicted, completed: None });
                 }
-                for pod in look.stuck.iter().filter(|_| claim.may_evict) {
-                    if !evicted.contains(pod) && send::evict(&cluster.writer, &claim.id.namespace, pod).await.is_ok() {
-                        evicted.push(pod.clone());
+                let mut refused = None;
+                let due = claim.may_evict && now >= evict_again;
+                for pod in look.stuck.iter().filter(|_| due) {
+                    match send::evict(&cluster.writer, &claim.id.namespace, pod).await {
+                        Ok(()) if evicted.contains(pod) => {}
+                        Ok(()) => evicted.push(pod.clone()),
+                        // A disruption budget or a missing right: no hammering, and the outcome tells it.
+                        Err(error) => refused = Some(error.to_string()),
                     }
+                    evict_again = now + EVICT_EVERY;
                 }
+                last_refusal = refused.or(last_refusal).filter(|_| !look.stuck.is_empty());
                 done_since = if look.done { done_since.or(Some(now)) } else { None };
                 said = if look.stuck.is_empty() || claim.may_evict {
                     look.missing
@@ -91,6 +105,9 @@ pub(super) async fn verify(
                         look.stuck.join(", ")
                     )
                 };
+                if let Some(why) = &last_refusal {
+                    said = format!("{said}; {why}");
+                }
             }
         }
         let signal =
@@ -116,8 +133,8 @@ pub(super) async fn verify(
             }
             _ => None,
         };
-        if let Some(proof) = ended {
-            return proof;
+        if ended.is_some() {
+            return ended;
         }
     }
 }

@@ -38,7 +38,12 @@ impl Executor {
             finished: Some(self.clock.timestamp()),
             ..IncidentStatus::default()
         };
-        let incident = self.new_incident(request, bad, target, status);
+        let mut incident = self.new_incident(request, bad, target, status);
+        if blocked.gate == Gate::AlreadyUndone {
+            // The first incident of this template is closed; that it came again is one of its own (case 60).
+            let began = request.began.unwrap_or_default() as u64;
+            incident.metadata.name = Some(format!("{}-again-{began:x}", incident.name_any()));
+        }
         let name = incident.name_any();
         match self.incidents.create(&incident).await {
             Ok(incident) => {
@@ -133,6 +138,10 @@ impl Executor {
         let now = self.clock.timestamp();
         let incident = self
             .note(incident, |status| {
+                // An end that another leader has written stands.
+                if status.phase.is_final() {
+                    return;
+                }
                 status.phase = phase;
                 status.message = text.to_owned();
                 status.finished = Some(now);
@@ -147,6 +156,16 @@ impl Executor {
     /// own mark and the next resume put the record right.
     pub(super) async fn note(&self, incident: &Incident, edit: impl Fn(&mut IncidentStatus)) -> Incident {
         let namespace = incident.namespace().unwrap_or_default();
+        // What is known here but may not be stored yet, because an earlier note failed (I1 counts `applied`).
+        let known = incident.status.clone().unwrap_or_default();
+        let edit = |status: &mut IncidentStatus| {
+            status.applied = status.applied.or(known.applied);
+            status.verify_by = status.verify_by.or(known.verify_by);
+            for entry in known.journal.iter().filter(|e| !status.journal.contains(e)).cloned().collect::<Vec<_>>() {
+                status.journal.push(entry);
+            }
+            edit(status);
+        };
         for pause in [0, 500, 2000] {
             tokio::time::sleep(Duration::from_millis(pause)).await;
             match self.incidents.edit(&namespace, &incident.name_any(), &edit).await {

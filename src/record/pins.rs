@@ -114,6 +114,14 @@ impl Pins {
         match within(WRITE_DEADLINE, format!("pinning {workload} {}", entry.mark.revision), create).await {
             Ok(_) => Ok(()),
             Err(error) => match RecordError::of(&name, error) {
+                // Passed again, perhaps after an incident spoke against it: the pin's time must say so.
+                RecordError::Exists(_) if state == PinState::Passed => {
+                    let delete = async { api.delete(&name, &DeleteParams::default()).await };
+                    within(WRITE_DEADLINE, format!("renewing the pin {name}"), delete).await?;
+                    let again = async { api.create(&params, &object).await };
+                    within(WRITE_DEADLINE, format!("renewing the pin {name}"), again).await?;
+                    Ok(())
+                }
                 RecordError::Exists(_) => return Ok(()),
                 error => Err(error),
             },

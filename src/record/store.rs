@@ -3,15 +3,18 @@
 use super::{Incident, IncidentStatus, JournalEntry};
 use crate::{
     clock::Clock,
-    cluster::{ReadError, WRITE_DEADLINE, within},
+    cluster::{READ_DEADLINE, ReadError, WRITE_DEADLINE, within},
     domain::{Revision, WorkloadId},
 };
 use kube::{
     Api, Client, CustomResourceExt, ResourceExt,
     api::{ListParams, PostParams},
+    core::DeserializeGuard,
 };
 use ring::digest;
 
+/// Incidents read in one request.
+const PAGE: u32 = 250;
 /// Label: uid of the workload.
 pub const UID_LABEL: &str = "lastgood.dev/workload-uid";
 /// Label: hash of the bad template.
@@ -101,13 +104,34 @@ impl Incidents {
         Ok(all)
     }
 
+    /// An Incident that cannot be read is told and left out: it must not stand in the way of all others.
     async fn list(&self, namespace: Option<&str>, labels: &str) -> Result<Vec<Incident>, RecordError> {
-        let api = namespace.map_or_else(|| Api::all(self.client.clone()), |n| self.api(n));
-        let params = ListParams::default().labels(labels);
-        within(WRITE_DEADLINE, "listing incidents", api.list(&params))
-            .await
-            .map(|list| list.items)
-            .map_err(|e| RecordError::of("incidents", e))
+        let client = self.client.clone();
+        let api: Api<DeserializeGuard<Incident>> =
+            namespace.map_or_else(|| Api::all(client.clone()), |n| Api::namespaced(client.clone(), n));
+        let mut params = ListParams::default().labels(labels).limit(PAGE);
+        let mut all = Vec::new();
+        loop {
+            let page = within(READ_DEADLINE, "listing incidents", api.list(&params)).await;
+            let page = page.map_err(|e| RecordError::of("incidents", e))?;
+            for guard in page.items {
+                match guard.0 {
+                    Ok(incident) => all.push(incident),
+                    Err(invalid) => {
+                        let name = invalid.metadata.name.unwrap_or_default();
+                        tracing::warn!(
+                            incident = name,
+                            why = invalid.error,
+                            "an incident cannot be read and is left out"
+                        );
+                    }
+                }
+            }
+            match page.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => params.continue_token = Some(token),
+                None => return Ok(all),
+            }
+        }
     }
 
     /// All Incidents of one workload.

@@ -25,6 +25,7 @@ fn good() -> Snapshot {
         judgement: None,
         began: None,
         watch_until: None,
+        under_watch: false,
         recovery: None,
     });
     snapshot

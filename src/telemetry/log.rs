@@ -37,7 +37,8 @@ fn subscriber<W>(
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let filter = EnvFilter::try_new(&settings.level)
+    // kube logs each refused connection as an error of its own; whoever asked says it better.
+    let filter = EnvFilter::try_new(format!("kube_client::client::builder=off,{}", settings.level))
         .map_err(|e| TelemetryError::Filter { level: settings.level.clone(), why: e.to_string() })?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(false);
     Ok(if json {

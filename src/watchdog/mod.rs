@@ -122,7 +122,7 @@ impl Watchdog {
                 Some(opened) = opened.recv() => self.on_opened(opened).await,
                 Some(pod) = pods.recv() => self.on_pod(pod),
                 Some(reading) = self.inputs.readings.recv() => self.on_reading(reading).await,
-                Ok(()) = self.inputs.thresholds.changed() => self.on_thresholds().await,
+                Ok(()) = self.inputs.thresholds.changed() => self.on_thresholds(),
                 _ = tick.tick() => self.on_tick().await,
             }
             beat();

@@ -1,9 +1,9 @@
 //! What must be read before a rollout can be judged: its revisions, then the past of its signals.
 
-use super::live::{Inherited, Purpose};
+use super::live::Inherited;
 use crate::{
     clock::Clock,
-    cluster::{Cluster, READ_DEADLINE, RevisionEntry, WorkloadView, before, pod_seen, revisions, within},
+    cluster::{Cluster, PodSeen, READ_DEADLINE, RevisionEntry, WorkloadView, before, pod_seen, revisions, within},
     domain::{Observation, Observed, PodTarget, Revision, Rules, Seconds, TrialTarget, WorkloadId},
     sources::Sources,
 };
@@ -45,7 +45,6 @@ pub(super) enum Opened {
         began: Seconds,
         /// Value of the pods' revision label → revision.
         labels: BTreeMap<String, Revision>,
-        rules: Arc<Rules>,
     },
     /// The past of its signals, in order of time; empty when nothing could be read.
     Past {
@@ -75,7 +74,7 @@ impl Opened {
 }
 
 impl Opening {
-    pub async fn run(self, purpose: Purpose, tx: mpsc::Sender<Opened>) {
+    pub async fn run(self, tx: mpsc::Sender<Opened>) {
         let (workload, to) = (self.view.id.clone(), self.view.template.revision.clone());
         let entries = match self.entries(&to).await {
             Ok(entries) => entries,
@@ -88,24 +87,24 @@ impl Opening {
         // A first deploy has nothing before it: it is judged, but can never be undone.
         let from = self.from.clone().or(before).unwrap_or_else(|| Revision::from("none"));
         let created = entries.iter().find(|e| e.mark.revision == to).map(|e| e.created);
-        let began = self.began.or(self.view.progress.progressed.filter(|_| purpose == Purpose::Recovery)).or(created);
-        let began = began.unwrap_or_else(|| self.clock.now());
         let restarted = self.inherited.restarted.clone();
         let named = |revision: Revision| if restarted.as_ref() == Some(&revision) { to.clone() } else { revision };
         let labels: BTreeMap<String, Revision> =
             entries.into_iter().map(|e| (e.pod_label, named(e.mark.revision))).collect();
-        let revisions = Opened::Revisions {
-            view: self.view.clone(),
-            from,
-            to: to.clone(),
-            began,
-            labels: labels.clone(),
-            rules: self.rules.clone(),
-        };
+        let pods = self.pods(&labels).await;
+        // A revision that was live before has an old object; its rollout began with its oldest pod, then.
+        let oldest = pods.iter().filter(|p| p.state.revision == to && !p.state.deleted).filter_map(|p| p.state.created);
+        let began = self.began.or(match (created, oldest.reduce(f64::min)) {
+            (Some(made), Some(pod)) => Some(made.max(pod)),
+            (made, pod) => made.or(pod),
+        });
+        let began = began.unwrap_or_else(|| self.clock.now());
+        let revisions =
+            Opened::Revisions { view: self.view.clone(), from, to: to.clone(), began, labels: labels.clone() };
         if tx.send(revisions).await.is_err() {
             return;
         }
-        let (mut observed, pods) = self.past(&labels, began).await;
+        let (mut observed, pods) = self.past(pods, began).await;
         observed.sort_by(|a, b| a.t.total_cmp(&b.t));
         let _ = tx.send(Opened::Past { workload, to, observed, pods }).await;
     }
@@ -124,18 +123,21 @@ impl Opening {
         Err(why)
     }
 
-    /// Counters from before the rollout until now, by range query; nothing when no source has a past.
-    async fn past(&self, labels: &BTreeMap<String, Revision>, began: Seconds) -> (Vec<Observed>, Vec<PodTarget>) {
+    /// The pods of its known revisions; none when they cannot be listed.
+    async fn pods(&self, labels: &BTreeMap<String, Revision>) -> Vec<PodSeen> {
         let api: Api<Pod> = Api::namespaced(self.cluster.reader.clone(), &self.view.id.namespace);
         let params = ListParams::default().labels(&self.view.selector);
-        let pods = match within(READ_DEADLINE, "listing pods", api.list(&params)).await {
-            Ok(pods) => pods.items,
+        match within(READ_DEADLINE, "listing pods", api.list(&params)).await {
+            Ok(pods) => pods.items.iter().filter_map(|p| pod_seen(&self.view.id, labels, p)).collect(),
             Err(error) => {
                 tracing::warn!(workload = %self.view.id, %error, "no baseline: the pods cannot be listed");
-                return (Vec::new(), Vec::new());
+                Vec::new()
             }
-        };
-        let seen: Vec<_> = pods.iter().filter_map(|p| pod_seen(&self.view.id, labels, p)).collect();
+        }
+    }
+
+    /// Counters from before the rollout until now, by range query; nothing when no source has a past.
+    async fn past(&self, seen: Vec<PodSeen>, began: Seconds) -> (Vec<Observed>, Vec<PodTarget>) {
         // Pods first, so that their counters are known to be theirs.
         let mut observed: Vec<Observed> = seen
             .iter()

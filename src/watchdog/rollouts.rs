@@ -17,7 +17,9 @@ use std::sync::Arc;
 const LONGEST_TRIAL: Seconds = 86_400.0;
 /// How long the last judgement of a finished trial is still shown.
 const SHOWN_FOR: Seconds = 3600.0;
-/// How long signals are read after an undo.
+/// A trial with few requests passes after this long at the latest.
+const PASS_ANYWAY: Seconds = 10_800.0;
+/// How long signals are read after an undo, at least.
 const RECOVERY_WATCH: Seconds = 900.0;
 
 impl Watchdog {
@@ -25,6 +27,7 @@ impl Watchdog {
         let changes = match seen {
             Seen::Applied(view) => {
                 self.read_rules(&view);
+                self.refresh(&view.id);
                 self.tracker.apply(*view)
             }
             Seen::Removed(id) => {
@@ -65,8 +68,10 @@ impl Watchdog {
             Change::Found { view, rolling } => {
                 let rules = self.rules_of(&view.id);
                 let newest = self.inputs.recent.get(&view.uid).copied();
-                if view.undo_id.is_some() && (rolling || ended_recently(&view, newest, now, RECOVERY_WATCH)) {
-                    self.open(&view, Purpose::Recovery, None, None, Inherited::default());
+                let undone = view.mark.as_ref().filter(|_| view.undo_id().is_some()).and_then(|mark| mark.planned());
+                let undone = undone.filter(|t| now - t < recovery_watch(&rules));
+                if undone.is_some() {
+                    self.open(&view, Purpose::Recovery, None, undone, Inherited::default());
                 } else if rolling || ended_recently(&view, newest, now, rules.watch.as_secs_f64()) {
                     self.open(&view, Purpose::Trial, None, None, Inherited::default());
                 }
@@ -104,11 +109,7 @@ impl Watchdog {
                 }
             }
             // Judged again from scratch: a paused rollout has no honest windows.
-            Change::Resumed { workload } => {
-                if let Some(view) = self.live.get(&workload).map(|l| l.view.clone()) {
-                    self.open(&view, Purpose::Trial, None, Some(now), Inherited::default());
-                }
-            }
+            Change::Resumed { view } => self.open(&view, Purpose::Trial, None, Some(now), Inherited::default()),
             Change::Gone { workload } => {
                 self.close(&workload);
                 self.finished.remove(&workload);
@@ -131,7 +132,9 @@ impl Watchdog {
             self.docket.close(&view.id);
         }
         let rules = self.rules_of(&view.id);
-        if rules.mode == Mode::Off {
+        // A paused Deployment has no new revision to judge: its rollout begins when it is resumed.
+        if rules.mode == Mode::Off || view.paused {
+            self.docket.close(&view.id);
             return;
         }
         let opening = Opening {
@@ -145,16 +148,17 @@ impl Watchdog {
             began,
             inherited: inherited.clone(),
         };
-        let task = tokio::spawn(opening.run(purpose, self.opened_tx.clone()));
+        let task = tokio::spawn(opening.run(self.opened_tx.clone()));
         self.live.insert(view.id.clone(), Live::opening(view.clone(), purpose, inherited, task.abort_handle()));
     }
 
     pub(super) async fn on_opened(&mut self, opened: Opened) {
         let id = opened.workload().clone();
         // A newer rollout may have begun meanwhile.
+        let rules = self.rules_of(&id);
         let Some(live) = self.live.get_mut(&id).filter(|l| l.view.template.revision == *opened.to()) else { return };
         match opened {
-            Opened::Revisions { view, from, to, began, labels, rules } => {
+            Opened::Revisions { view, from, to, began, labels } => {
                 live.start(from, to, began, rules);
                 live.pod_watch = Some(watch_pods(&self.inputs.cluster, &view, labels, self.pods_tx.clone()));
             }
@@ -171,8 +175,8 @@ impl Watchdog {
                 }
             }
             Opened::Failed { why, .. } => {
-                tracing::warn!(workload = %id, why, "the rollout cannot be judged");
-                self.close(&id);
+                tracing::warn!(workload = %id, why, "the rollout cannot be judged yet; trying again");
+                self.reopen(&id);
             }
         }
     }
@@ -239,7 +243,10 @@ impl Watchdog {
     pub(super) fn close_old(&mut self) {
         let now = self.inputs.clock.now();
         let old = |live: &Live| {
-            let longest = if live.purpose == Purpose::Trial { LONGEST_TRIAL } else { RECOVERY_WATCH };
+            let longest = live.rules.as_ref().map_or(LONGEST_TRIAL, |rules| match live.purpose {
+                Purpose::Trial => LONGEST_TRIAL.max(rules.watch.as_secs_f64() + PASS_ANYWAY),
+                Purpose::Recovery => recovery_watch(rules),
+            });
             live.began.is_some_and(|began| now - began > longest)
         };
         let ended: Vec<WorkloadId> = self.live.iter().filter(|(_, l)| old(l)).map(|(id, _)| id.clone()).collect();
@@ -278,27 +285,43 @@ impl Watchdog {
     }
 
     /// New thresholds hold from now on, for live trials too.
-    pub(super) async fn on_thresholds(&mut self) {
+    pub(super) fn on_thresholds(&mut self) {
         let views: Vec<Arc<WorkloadView>> = self.tracker.views().cloned().collect();
         for view in views {
             self.read_rules(&view);
-            let rules = self.rules_of(&view.id);
-            let Some(live) = self.live.get_mut(&view.id) else { continue };
-            let Some(old) = live.rules.clone().filter(|old| *old != rules) else { continue };
-            let same_limits =
-                Rules { mode: rules.mode, undo: rules.undo.clone(), policy: rules.policy.clone(), ..(*old).clone() }
-                    == *rules;
-            if same_limits && rules.mode != Mode::Off {
-                live.rules = Some(rules);
-            } else {
-                // Other limits: the trial is judged anew from its past, as after a restart.
-                let (purpose, from, began) = (live.purpose, live.from.clone(), live.began);
-                let inherited = live.inherited.clone();
-                self.open(&view, purpose, from, began, inherited);
-            }
+            self.refresh(&view.id);
         }
         self.publish();
     }
+
+    /// What holds for a workload now holds for its live trial, too: a person may disarm it at any moment.
+    fn refresh(&mut self, id: &WorkloadId) {
+        let rules = self.rules_of(id);
+        let Some(live) = self.live.get_mut(id) else { return };
+        let Some(old) = live.rules.clone().filter(|old| *old != rules) else { return };
+        let same_limits =
+            Rules { mode: rules.mode, undo: rules.undo.clone(), policy: rules.policy.clone(), ..(*old).clone() }
+                == *rules;
+        if same_limits && rules.mode != Mode::Off {
+            live.rules = Some(rules);
+        } else {
+            // Other limits: the trial is judged anew from its past, as after a restart.
+            self.reopen(id);
+        }
+    }
+
+    /// Opens a trial again as it was opened before.
+    fn reopen(&mut self, id: &WorkloadId) {
+        let Some(live) = self.live.get(id) else { return };
+        let (view, purpose, from, began) = (live.view.clone(), live.purpose, live.from.clone(), live.began);
+        let inherited = live.inherited.clone();
+        self.open(&view, purpose, from, began, inherited);
+    }
+}
+
+/// How long signals are read after an undo: a while longer than it may take to verify it.
+fn recovery_watch(rules: &Rules) -> Seconds {
+    RECOVERY_WATCH.max(rules.undo.verify_within.as_secs_f64() + 60.0)
 }
 
 fn conditions(view: &WorkloadView) -> Vec<RolloutCondition> {

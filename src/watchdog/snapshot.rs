@@ -8,7 +8,12 @@ pub(super) fn take(w: &Watchdog) -> Snapshot {
     let freezes = w.inputs.freezes.borrow().clone();
     let active = w.inputs.thresholds.borrow().clone();
     let mut degraded: Vec<String> = w.trouble.values().cloned().collect();
-    degraded.extend(freezes.unreadable.iter().map(|why| format!("cannot read pauses: {why}")));
+    degraded.extend(
+        freezes
+            .unreadable
+            .iter()
+            .map(|(what, why)| format!("pauses cannot be read, so nothing is undone ({what}: {why})")),
+    );
     degraded.extend(active.state.rejected.iter().cloned());
     for (id, faults) in &w.malformed {
         degraded.extend(faults.iter().map(|fault| format!("{id}: {fault}")));
@@ -36,6 +41,7 @@ pub(super) fn take(w: &Watchdog) -> Snapshot {
                 began: live.and_then(|l| l.began),
                 watch_until: live.and_then(watch_until),
                 recovery: w.recovery_of(id),
+                under_watch: live.is_some(),
             }
         })
         .collect();

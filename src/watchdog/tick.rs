@@ -65,7 +65,9 @@ impl Watchdog {
         let started = Instant::now();
         let now = self.inputs.clock.now();
         for judgement in self.docket.judge(now) {
-            let Some(live) = self.live.get_mut(&judgement.workload) else { continue };
+            // After an undo the convicting trial stays in the docket until the watch of the undo takes it over.
+            let of_trial = |live: &&mut Live| live.purpose == Purpose::Trial && live.to == judgement.to;
+            let Some(live) = self.live.get_mut(&judgement.workload).filter(of_trial) else { continue };
             let due = live.due(&judgement, now, SAY_AGAIN);
             let changed = live.judgement.as_ref().is_none_or(|old| old.verdict != judgement.verdict);
             live.judgement = Some(judgement.clone());
@@ -73,10 +75,7 @@ impl Watchdog {
                 continue;
             }
             live.said = Some((judgement.verdict, now));
-            let (Some(rules), uid, began) = (live.rules.clone(), live.view.uid.clone(), live.began.unwrap_or(now))
-            else {
-                continue;
-            };
+            let (uid, began) = (live.view.uid.clone(), live.began.unwrap_or(now));
             if changed {
                 metrics::verdict(judgement.verdict);
                 tracing::info!(
@@ -86,7 +85,7 @@ impl Watchdog {
             }
             let passed = judgement.verdict == Verdict::Pass;
             let id = judgement.workload.clone();
-            self.decide(Decision::Judged { judgement: Box::new(judgement.clone()), rules, uid, began, changed }).await;
+            self.decide(Decision::Judged { judgement: Box::new(judgement.clone()), uid, began, changed }).await;
             if passed {
                 self.close(&id);
                 self.finished.insert(id, (now, judgement));
