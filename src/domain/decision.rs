@@ -75,6 +75,17 @@ pub struct TrialTarget {
     pub rules: Arc<Rules>,
     /// Pods of the old and the new revision, gone ones left out.
     pub pods: Vec<PodTarget>,
+    /// Beginnings of pod names that tell a revision, for pods that are gone: a ReplicaSet's name. Only the
+    /// past is read of them.
+    pub gone: Vec<(String, Revision)>,
+}
+
+impl TrialTarget {
+    /// The revision of a pod that is gone, by its name: `<ReplicaSet>-<five letters>`.
+    pub fn revision_of_gone(&self, pod: &str) -> Option<&Revision> {
+        let (set, _) = pod.rsplit_once('-')?;
+        self.gone.iter().find(|(prefix, _)| prefix == set).map(|(_, revision)| revision)
+    }
 }
 
 /// Where one pod can be reached, and of which revision it is.

@@ -185,7 +185,7 @@ impl Sources {
     }
 
     /// The past of one trial's pods: raw cumulative counters by range query, ordered by time.
-    /// Only pods in `trial.pods` are reported. Empty when there is no Prometheus.
+    /// Only pods in `trial.pods`, and gone ones that `trial.gone` names, are reported. Empty when there is no Prometheus.
     ///
     /// # Errors
     /// Any [`SourceError`] of the counting queries; a past that is partial is an error, not a past.

@@ -21,6 +21,7 @@ pub(super) fn trial(namespace: &str, name: &str) -> TrialTarget {
     TrialTarget {
         workload: WorkloadId::new(namespace, Kind::Deployment, name),
         rules: Arc::new(Rules::default()),
+        gone: Vec::new(),
         pods: vec![pod("old-1", "old"), pod("new-1", "new")],
     }
 }

@@ -93,7 +93,12 @@ impl Live {
     /// What the sources must know; `None` while the past is still being read.
     pub fn target(&self) -> Option<TrialTarget> {
         let rules = self.rules.clone().filter(|_| self.past_read)?;
-        Some(TrialTarget { workload: self.view.id.clone(), rules, pods: self.pods.values().cloned().collect() })
+        Some(TrialTarget {
+            workload: self.view.id.clone(),
+            rules,
+            pods: self.pods.values().cloned().collect(),
+            gone: Vec::new(),
+        })
     }
 
     /// What the next rollout takes over from this trial, whose revision is not proved good: which revision

@@ -4,7 +4,7 @@ use super::live::Inherited;
 use crate::{
     clock::Clock,
     cluster::{Cluster, PodSeen, READ_DEADLINE, RevisionEntry, WorkloadView, before, pod_seen, revisions, within},
-    domain::{Observation, Observed, PodTarget, Revision, Rules, Seconds, TrialTarget, WorkloadId},
+    domain::{Observation, Observed, PodId, PodState, PodTarget, Revision, Rules, Seconds, TrialTarget, WorkloadId},
     sources::Sources,
 };
 use k8s_openapi::api::core::v1::Pod;
@@ -89,6 +89,11 @@ impl Opening {
         let created = entries.iter().find(|e| e.mark.revision == to).map(|e| e.created);
         let restarted = self.inherited.restarted.clone();
         let named = |revision: Revision| if restarted.as_ref() == Some(&revision) { to.clone() } else { revision };
+        // Pods of a ReplicaSet carry its name: so the past of pods that are gone is known to be of a revision.
+        let sets = |e: &RevisionEntry| {
+            Some((e.object.strip_prefix("ReplicaSet/")?.to_owned(), named(e.mark.revision.clone())))
+        };
+        let gone: Vec<(String, Revision)> = entries.iter().filter_map(sets).collect();
         let labels: BTreeMap<String, Revision> =
             entries.into_iter().map(|e| (e.pod_label, named(e.mark.revision))).collect();
         let pods = self.pods(&labels).await;
@@ -104,7 +109,7 @@ impl Opening {
         if tx.send(revisions).await.is_err() {
             return;
         }
-        let (mut observed, pods) = self.past(pods, began).await;
+        let (mut observed, pods) = self.past(pods, gone, began).await;
         observed.sort_by(|a, b| a.t.total_cmp(&b.t));
         let _ = tx.send(Opened::Past { workload, to, observed, pods }).await;
     }
@@ -137,7 +142,12 @@ impl Opening {
     }
 
     /// Counters from before the rollout until now, by range query; nothing when no source has a past.
-    async fn past(&self, seen: Vec<PodSeen>, began: Seconds) -> (Vec<Observed>, Vec<PodTarget>) {
+    async fn past(
+        &self,
+        seen: Vec<PodSeen>,
+        gone: Vec<(String, Revision)>,
+        began: Seconds,
+    ) -> (Vec<Observed>, Vec<PodTarget>) {
         // Pods first, so that their counters are known to be theirs.
         let mut observed: Vec<Observed> = seen
             .iter()
@@ -147,15 +157,82 @@ impl Opening {
             workload: self.view.id.clone(),
             rules: self.rules.clone(),
             pods: seen.into_iter().map(|p| p.target).collect(),
+            gone,
         };
         let step = self.step.max(Duration::from_secs(5));
         let past =
             self.sources.history(&target, self.inherited.proven.unwrap_or(began) - BASELINE, self.clock.now(), step);
         match tokio::time::timeout(PAST_DEADLINE, past).await {
-            Ok(Ok(past)) => observed.extend(past),
+            Ok(Ok(past)) => {
+                observed.extend(introduced(&target, &past));
+                observed.extend(past);
+            }
             Ok(Err(error)) => tracing::warn!(workload = %self.view.id, %error, "no baseline: the past cannot be read"),
             Err(_) => tracing::warn!(workload = %self.view.id, "no baseline: the past was not answered in time"),
         }
         (observed, target.pods)
+    }
+}
+
+/// Pods that are gone, as far as their counters tell: there from the first reading to the last.
+fn introduced(target: &TrialTarget, past: &[Observed]) -> Vec<Observed> {
+    let mut lives: BTreeMap<&PodId, (Seconds, Seconds)> = BTreeMap::new();
+    for observed in past {
+        let Observation::Counters { pod, .. } = &observed.what else { continue };
+        if target.pods.iter().all(|known| known.pod != *pod) {
+            let life = lives.entry(pod).or_insert((observed.t, observed.t));
+            *life = (life.0.min(observed.t), life.1.max(observed.t));
+        }
+    }
+    let state = |pod: &PodId, revision: &Revision, first: Seconds, deleted: bool| PodState {
+        pod: pod.clone(),
+        workload: target.workload.clone(),
+        revision: revision.clone(),
+        node: None,
+        ready: !deleted,
+        restarts: 0,
+        waiting: None,
+        exit_code: None,
+        oom_killed: false,
+        deleted,
+        created: None,
+        ready_since: (!deleted).then_some(first),
+    };
+    lives
+        .into_iter()
+        .filter_map(|(pod, life)| Some((pod, target.revision_of_gone(&pod.name)?, life)))
+        .flat_map(|(pod, revision, (first, last))| {
+            let there = Observed { t: first, what: Observation::Pod(state(pod, revision, first, false)) };
+            // A moment after its last reading, so that the reading still counts.
+            let gone = Observed { t: last + 0.001, what: Observation::Pod(state(pod, revision, first, true)) };
+            [there, gone]
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Counts, Kind};
+
+    #[test]
+    fn gone_pods_are_introduced_by_the_name_of_their_replica_set() {
+        let workload = WorkloadId::new("shop", Kind::Deployment, "web");
+        let gone = vec![("web-5c98".to_owned(), Revision::from("a"))];
+        let target = TrialTarget { workload, rules: Arc::default(), pods: Vec::new(), gone };
+        let counters = |t, name: &str| Observed {
+            t,
+            what: Observation::Counters { pod: PodId::new("shop", name), counts: Counts::default() },
+        };
+        let past = [counters(10.0, "web-5c98-abcde"), counters(25.0, "web-5c98-abcde"), counters(25.0, "web-admin-0")];
+        let told = introduced(&target, &past);
+        let seen: Vec<(f64, bool, &str)> = told
+            .iter()
+            .filter_map(|o| match &o.what {
+                Observation::Pod(p) => Some((o.t, p.deleted, p.revision.0.as_str())),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(seen, [(10.0, false, "a"), (25.001, true, "a")]);
     }
 }

@@ -22,14 +22,19 @@ type Millis = i64;
 pub(super) struct Targets<'a> {
     pods: HashMap<(&'a str, &'a str), &'a TrialTarget>,
     names: HashMap<(&'a str, &'a str), Option<&'a TrialTarget>>,
+    /// Trials of which pods that are gone are wanted, too.
+    gone: Vec<&'a TrialTarget>,
 }
 
 impl<'a> Targets<'a> {
     pub(super) fn of(trials: &'a [TrialTarget]) -> Self {
-        let mut targets = Self { pods: HashMap::new(), names: HashMap::new() };
+        let mut targets = Self { pods: HashMap::new(), names: HashMap::new(), gone: Vec::new() };
         for trial in trials {
             for pod in &trial.pods {
                 targets.pods.insert((&pod.pod.namespace, &pod.pod.name), trial);
+            }
+            if !trial.gone.is_empty() {
+                targets.gone.push(trial);
             }
             // Two kinds of one name cannot be told apart by a name: neither is believed.
             let key = (trial.workload.namespace.as_str(), trial.workload.name.as_str());
@@ -39,7 +44,11 @@ impl<'a> Targets<'a> {
     }
 
     fn pod(&self, namespace: &str, pod: &str) -> Option<&'a TrialTarget> {
-        self.pods.get(&(namespace, pod)).copied()
+        let gone = || {
+            let of = |t: &&&TrialTarget| t.workload.namespace == namespace && t.revision_of_gone(pod).is_some();
+            self.gone.iter().find(of).copied()
+        };
+        self.pods.get(&(namespace, pod)).copied().or_else(gone)
     }
 
     fn named(&self, namespace: &str, name: &str) -> Option<&'a TrialTarget> {
