@@ -7,7 +7,7 @@
 mod common;
 
 use common::{FakePrometheus, trials};
-use lastgood::config::Settings;
+use lastgood::{config::Settings, domain::Observation};
 use std::sync::Arc;
 
 /// Ticks counted; the first one, which makes the connections, is counted too.
@@ -27,7 +27,9 @@ fn main() {
         for _ in 0..TICKS {
             runtime.block_on(async {
                 for _ in 0..sources.start(trials.clone()) {
-                    received.recv().await.unwrap();
+                    let reading = received.recv().await.unwrap();
+                    let counted = reading.observed.iter().filter(|o| matches!(o.what, Observation::Counters { .. }));
+                    assert_eq!(counted.count(), count * common::PODS, "{:?}", reading.observed.last());
                 }
                 // Lets the task that sent the reading end, so that the next tick finds its source idle.
                 tokio::task::yield_now().await;

@@ -168,13 +168,13 @@ fn ticks(c: &mut Criterion<OnProcessor>) {
                     }
                     received.recv().await.unwrap()
                 });
-                let mut counted = 0;
+                let (mut counted, state) = (0, format!("{:?}", reading.observed.last()));
                 for mut observed in reading.observed {
                     counted += usize::from(matches!(observed.what, Observation::Counters { .. }));
                     observed.t = t;
                     docket.observe(&observed);
                 }
-                assert_eq!(counted, count * PODS, "every pod must be read");
+                assert_eq!(counted, count * PODS, "every pod must be read: {state}");
                 black_box(docket.judge(t))
             });
         });

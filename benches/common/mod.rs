@@ -155,12 +155,14 @@ fn answer(line: &str, body: &str, trials: &[TrialTarget], tick: u64) -> (&'stati
     }
     let mut out = String::from(r#"{"status":"success","data":{"resultType":"vector","result":["#);
     let (requests, errors, buckets) = counters(tick);
+    // Points of another time than was asked for would not be believed.
+    let time = body.split('&').find_map(|pair| pair.strip_prefix("time=")).unwrap_or("0").to_owned();
     let mut series = |labels: &str, pod: &PodTarget, value: u64| {
         let comma = if out.ends_with('[') { "" } else { "," };
         let (namespace, name) = (&pod.pod.namespace, &pod.pod.name);
         let _ = write!(
             out,
-            r#"{comma}{{"metric":{{"namespace":"{namespace}","pod":"{name}",{labels}}},"value":[1700000000.123,"{value}"]}}"#
+            r#"{comma}{{"metric":{{"namespace":"{namespace}","pod":"{name}",{labels}}},"value":[{time},"{value}"]}}"#
         );
     };
     let pods = trials.iter().flat_map(|t| &t.pods);
