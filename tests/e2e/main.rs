@@ -16,6 +16,7 @@ mod options;
 mod plane;
 mod process;
 mod runner;
+mod scale;
 mod story;
 mod summary;
 mod wait;
@@ -96,6 +97,9 @@ async fn perform(
         }
     };
     println!("the control plane is up after {:.1} s", began.elapsed().as_secs_f64());
+    if let Some(scale) = &options.scale {
+        return at_scale(plane, scale, run, out, &lastgood).await;
+    }
     let (audit, follower) = audit::Audit::follow(&plane.audit_log).await?;
     let world = Arc::new(kubelet::World::default());
     let mut background = JoinSet::new();
@@ -129,6 +133,22 @@ async fn perform(
     }
     println!("\n{} passed, {} failed", outcomes.len() - failed.len(), failed.len());
     Ok(failed.len())
+}
+
+/// Measures the daemon in a large cluster instead of playing stories.
+async fn at_scale(plane: plane::Plane, scale: &options::Scale, run: &Path, out: &Path, bin: &Path) -> Result<usize> {
+    let mut background = JoinSet::new();
+    background.spawn(kubelet::run(plane.kubelet.clone(), Arc::default()));
+    let (scraper, folder) = (plane.kubelet.clone(), run.to_owned());
+    background.spawn(async move { plane::prometheus::follow_pods(scraper, &folder).await });
+    let measured = tokio::select! {
+        measured = scale::run(&plane, bin, out, scale) => measured,
+        Some(ended) = background.join_next() => bail!("the kubelet ended: {ended:?}"),
+    };
+    keep_logs(run, out);
+    drop(background);
+    plane.stop().await;
+    measured.map(|()| 0)
 }
 
 /// Plays all stories, so many side by side.

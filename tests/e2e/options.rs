@@ -10,7 +10,26 @@ pub(crate) struct Options {
     pub(crate) show: bool,
     pub(crate) keep: bool,
     pub(crate) jobs: usize,
+    /// Measure at scale instead of playing stories.
+    pub(crate) scale: Option<Scale>,
     wanted: Vec<String>,
+}
+
+/// How large the cluster of `--scale` is, and how long is measured.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Scale {
+    /// Deployments at rest.
+    pub(crate) idle: usize,
+    /// Deployments with a live trial.
+    pub(crate) live: usize,
+    /// Length of each window.
+    pub(crate) minutes: u64,
+}
+
+impl Default for Scale {
+    fn default() -> Self {
+        Self { idle: 5000, live: 200, minutes: 3 }
+    }
 }
 
 impl Options {
@@ -25,6 +44,18 @@ impl Options {
                     Some(jobs) if jobs > 0 => options.jobs = jobs,
                     _ => bail!("--jobs needs a number, at least 1"),
                 },
+                "--scale" => {
+                    options.scale.get_or_insert_default();
+                }
+                "--idle" | "--live" | "--minutes" => {
+                    let scale = options.scale.get_or_insert_default();
+                    match (arg.as_str(), args.next().and_then(|n| n.parse().ok())) {
+                        ("--idle", Some(n)) if n > 0 => scale.idle = n,
+                        ("--live", Some(n)) if n > 0 => scale.live = n,
+                        ("--minutes", Some(n)) if n > 0 => scale.minutes = n as u64,
+                        _ => bail!("{arg} needs a number, at least 1"),
+                    }
+                }
                 unknown if unknown.starts_with('-') => bail!("unknown option {unknown}; see tests/e2e/run --help"),
                 _ => options.wanted.push(arg),
             }
