@@ -51,6 +51,7 @@ pub fn trials(count: usize) -> Vec<TrialTarget> {
                 }
             };
             TrialTarget {
+                gone: Vec::new(),
                 workload: WorkloadId::new(&namespace, Kind::Deployment, &name),
                 rules: rules.clone(),
                 pods: (0..PODS).map(pod).collect(),

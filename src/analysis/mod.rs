@@ -30,7 +30,7 @@ mod recovery;
 mod roster;
 mod split;
 #[cfg(test)]
-mod stories;
+mod tests;
 mod trial;
 mod tuning;
 mod verdict;

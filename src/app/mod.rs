@@ -311,16 +311,24 @@ async fn serve_snapshot(
     mut missing: watch::Receiver<Vec<String>>,
 ) {
     let mut tick = tokio::time::interval(Duration::from_secs(2));
+    let mut served = None;
     loop {
         tokio::select! {
             changed = from.changed() => if changed.is_err() { return },
             Ok(()) = missing.changed() => {}
             _ = tick.tick() => {}
         }
-        let mut snapshot = (**from.borrow_and_update()).clone();
-        snapshot.leader = leadership.leads();
+        let (leads, trouble, latest) = (leadership.leads(), leadership.trouble(), from.borrow_and_update().clone());
+        // Thousands of workloads are not copied for nothing.
+        let said = (latest.t.to_bits(), leads, trouble.clone(), missing.borrow().clone());
+        if served.as_ref() == Some(&said) {
+            continue;
+        }
+        served = Some(said);
+        let mut snapshot = (*latest).clone();
+        snapshot.leader = leads;
         snapshot.degraded.extend(missing.borrow().iter().cloned());
-        snapshot.degraded.extend(leadership.trouble().map(|why| format!("the lease cannot be used: {why}")));
+        snapshot.degraded.extend(trouble.map(|why| format!("the lease cannot be used: {why}")));
         metrics::leader(snapshot.leader);
         to.send_replace(Arc::new(snapshot));
     }

@@ -23,7 +23,7 @@ use tokio::{
 
 const NAME: &str = "lastgood";
 const DURATION: Duration = Duration::from_secs(15);
-const RENEW_EVERY: Duration = Duration::from_secs(3);
+const RENEW_EVERY: Duration = Duration::from_secs(5);
 /// A leader that could not renew for this long stops acting, well before others may take over.
 const RENEW_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -80,7 +80,7 @@ pub fn elect(
 ) -> (Leadership, tokio::task::JoinHandle<()>) {
     let (tx, rx) = watch::channel(Arc::new(State::default()));
     let mut candidate =
-        Candidate { api: Api::namespaced(cluster.writer.clone(), namespace), identity, clock, seen: None };
+        Candidate { api: Api::namespaced(cluster.writer.clone(), namespace), identity, clock, seen: None, held: None };
     let task = tokio::spawn(async move {
         let mut tick = tokio::time::interval(RENEW_EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -121,14 +121,24 @@ struct Candidate {
     clock: Clock,
     /// Version of the lease when it last changed, and when we saw that.
     seen: Option<(String, Instant)>,
+    /// The lease as we last wrote it: renewed against its version, without reading it again.
+    held: Option<Lease>,
 }
 
 impl Candidate {
     /// The epoch when the lease is ours after this call.
     async fn try_lead(&mut self) -> Result<Option<String>, kube::Error> {
+        if let Some(held) = self.held.take() {
+            let answer = self.api.replace(NAME, &PostParams::default(), &self.ours(held)).await;
+            if let Some(epoch) = self.won(answer)? {
+                return Ok(Some(epoch));
+            }
+            // Somebody else has written it, or it is gone: look.
+        }
         let Some(lease) = self.api.get_opt(NAME).await? else {
             let lease = Lease { metadata: ObjectMeta { name: Some(NAME.into()), ..ObjectMeta::default() }, spec: None };
-            return self.won(self.api.create(&PostParams::default(), &self.ours(lease)).await);
+            let answer = self.api.create(&PostParams::default(), &self.ours(lease)).await;
+            return self.won(answer);
         };
         let spec = lease.spec.clone().unwrap_or_default();
         let held = spec.holder_identity.filter(|h| !h.is_empty());
@@ -148,16 +158,19 @@ impl Candidate {
             }
         }
         let ours = self.ours(lease);
-        self.won(self.api.replace(NAME, &PostParams::default(), &ours).await)
+        let answer = self.api.replace(NAME, &PostParams::default(), &ours).await;
+        self.won(answer)
     }
 
-    fn won(&self, answer: Result<Lease, kube::Error>) -> Result<Option<String>, kube::Error> {
+    fn won(&mut self, answer: Result<Lease, kube::Error>) -> Result<Option<String>, kube::Error> {
         match answer {
             Ok(lease) => {
                 let transitions = lease.spec.as_ref().and_then(|s| s.lease_transitions).unwrap_or(0);
-                Ok(Some(format!("{}/{transitions}", lease.uid().unwrap_or_default())))
+                let epoch = format!("{}/{transitions}", lease.uid().unwrap_or_default());
+                self.held = Some(lease);
+                Ok(Some(epoch))
             }
-            Err(kube::Error::Api(status)) if status.code == 409 => Ok(None),
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(None),
             Err(error) => Err(error),
         }
     }

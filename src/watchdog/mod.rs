@@ -23,7 +23,7 @@ use crate::{
     sources::{Reading, Sources},
 };
 use live::Live;
-use opening::Opened;
+use opening::{Opened, Turns};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -75,6 +75,8 @@ pub struct Watchdog {
     outstanding: usize,
     decisions: mpsc::Sender<Decision>,
     snapshot: watch::Sender<Arc<Snapshot>>,
+    /// Openings take turns.
+    turns: Arc<Turns>,
     opened_tx: mpsc::Sender<Opened>,
     opened_rx: Option<mpsc::Receiver<Opened>>,
     pods_tx: mpsc::Sender<PodSeen>,
@@ -103,6 +105,7 @@ impl Watchdog {
             outstanding: 0,
             decisions,
             snapshot,
+            turns: Arc::default(),
             opened_tx,
             opened_rx: Some(opened_rx),
             pods_tx,

@@ -10,14 +10,18 @@ use crate::{
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, api::ListParams};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 /// How far back the baseline goes.
 const BASELINE: Seconds = 1800.0;
 /// A crash loop must not wait longer than this for a slow Prometheus.
 const PAST_DEADLINE: Duration = Duration::from_secs(6);
-/// A controller makes the new revision's object within moments; this long it is waited for.
-const TRIES: u32 = 40;
+/// A controller makes the new revision's object within moments; this often it is looked for, ever less
+/// frequently (about a minute and a half in all).
+const TRIES: u32 = 24;
+/// Openings that read the cluster at once, and that read the past at once: a burst of rollouts must not open
+/// hundreds of connections.
+const AT_ONCE: usize = 8;
 
 /// Everything an opening needs.
 pub(super) struct Opening {
@@ -33,6 +37,20 @@ pub(super) struct Opening {
     pub began: Option<Seconds>,
     /// What it takes over from a trial that was cut short.
     pub inherited: Inherited,
+    /// Shared by all openings.
+    pub turns: Arc<Turns>,
+}
+
+/// Who may read now.
+pub(super) struct Turns {
+    cluster: Semaphore,
+    past: Semaphore,
+}
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self { cluster: Semaphore::new(AT_ONCE), past: Semaphore::new(AT_ONCE) }
+    }
 }
 
 /// What an opening found.
@@ -118,12 +136,15 @@ impl Opening {
     async fn entries(&self, to: &Revision) -> Result<Vec<RevisionEntry>, String> {
         let mut why = String::from("no revision object holds the live template");
         for attempt in 0..TRIES {
-            match revisions(&self.cluster.reader, &self.view.id, &self.view.uid, &self.view.selector).await {
+            let turn = self.turns.cluster.acquire().await;
+            let found = revisions(&self.cluster.reader, &self.view.id, &self.view.uid, &self.view.selector).await;
+            drop(turn);
+            match found {
                 Ok(entries) if entries.iter().any(|e| e.mark.revision == *to) => return Ok(entries),
                 Ok(_) => {}
                 Err(error) => why = error.to_string(),
             }
-            tokio::time::sleep(Duration::from_millis(250 * u64::from(attempt.min(8) + 1))).await;
+            tokio::time::sleep(Duration::from_millis(250 << attempt.min(4))).await;
         }
         Err(why)
     }
@@ -132,6 +153,7 @@ impl Opening {
     async fn pods(&self, labels: &BTreeMap<String, Revision>) -> Vec<PodSeen> {
         let api: Api<Pod> = Api::namespaced(self.cluster.reader.clone(), &self.view.id.namespace);
         let params = ListParams::default().labels(&self.view.selector);
+        let _turn = self.turns.cluster.acquire().await;
         match within(READ_DEADLINE, "listing pods", api.list(&params)).await {
             Ok(pods) => pods.items.iter().filter_map(|p| pod_seen(&self.view.id, labels, p)).collect(),
             Err(error) => {
@@ -160,8 +182,13 @@ impl Opening {
             gone,
         };
         let step = self.step.max(Duration::from_secs(5));
-        let past =
+        let history =
             self.sources.history(&target, self.inherited.proven.unwrap_or(began) - BASELINE, self.clock.now(), step);
+        // Waiting for a turn counts: behind a Prometheus that hangs nobody waits longer than this.
+        let past = async {
+            let _turn = self.turns.past.acquire().await;
+            history.await
+        };
         match tokio::time::timeout(PAST_DEADLINE, past).await {
             Ok(Ok(past)) => {
                 observed.extend(introduced(&target, &past));

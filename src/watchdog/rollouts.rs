@@ -147,6 +147,7 @@ impl Watchdog {
             from,
             began,
             inherited: inherited.clone(),
+            turns: self.turns.clone(),
         };
         let task = tokio::spawn(opening.run(self.opened_tx.clone()));
         self.live.insert(view.id.clone(), Live::opening(view.clone(), purpose, inherited, task.abort_handle()));
