@@ -1,6 +1,6 @@
 //! The edge that observes Kubernetes: trimmed views, open watches, history on demand.
 //!
-//! Nothing here writes. [`detect`] and [`template`] are pure.
+//! Nothing here writes. `detect` and `template` are pure.
 
 mod connect;
 mod detect;
