@@ -15,8 +15,12 @@ pub(super) async fn snapshot(ctx: &Context) -> Result<Snapshot, Failure> {
         Some(url) => direct(url).await.map_err(|why| Failure::new(exit::ERROR, why))?,
         None => through_api_server(ctx).await?,
     };
-    serde_json::from_str(&text)
-        .map_err(|e| Failure::new(exit::ERROR, format!("the daemon's answer cannot be read: {e}")))
+    serde_json::from_str(&text).map_err(|e| {
+        Failure::new(
+            exit::ERROR,
+            format!("the answer is not that of a Lastgood daemon: {e}. --server URL asks another"),
+        )
+    })
 }
 
 async fn direct(url: &str) -> Result<String, String> {

@@ -28,6 +28,8 @@ pub(super) async fn explain(ctx: &Context, args: &WorkloadArg, out: &mut dyn Wri
             writeln!(out, "Verdict   {}  {} → {}", j.verdict, j.from, j.to)?;
             writeln!(out, "Why       {}", j.explanation)?;
         }
+        None if status.recovery.is_some() => writeln!(out, "Verdict   none: an undo is under watch")?,
+        None if status.under_watch => writeln!(out, "Verdict   none yet: a rollout is under watch")?,
         None => writeln!(out, "Verdict   none: no rollout is under watch")?,
     }
     if let Some(recovery) = &status.recovery {
@@ -45,7 +47,7 @@ async fn write_rest(
     judgement: Option<&Judgement>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    if let Some(until) = status.watch_until {
+    if let Some(until) = status.watch_until.filter(|_| status.recovery.is_none()) {
         writeln!(out, "Watch     until {} at the earliest", timestamp(until).strftime("%Y-%m-%d %H:%M:%SZ"))?;
     }
     let held = status.held_by.as_deref().map(|h| format!(", held: {h}")).unwrap_or_default();
@@ -79,7 +81,8 @@ async fn write_rest(
     }
     let entries = revisions(&ctx.cluster.reader, &view.id, &view.uid, &view.selector).await?;
     let pins = Pins::new(ctx.cluster.reader.clone()).of(&view.id, &view.uid).await.unwrap_or_default();
-    let good = pins.iter().find(|p| p.mark.revision != view.template.revision);
+    let live = pins.iter().find(|p| p.mark.revision == view.template.revision);
+    let good = live.or_else(|| pins.first());
     match good {
         Some(pin) => {
             writeln!(out, "Last good {} ({}, {})", pin.mark.images.join(", "), pin.mark.revision, pin.state.as_str())?;

@@ -63,7 +63,7 @@ fn write_table(
     let mut table = Table::new(&heads);
     for w in shown {
         let (verdict, since) = match (&w.recovery, &w.judgement) {
-            (Some(recovery), _) => ("undone".to_owned(), Some(recovery.t)),
+            (Some(recovery), _) => ("undone".to_owned(), w.began.or(Some(recovery.t))),
             (None, Some(judgement)) => (judgement.verdict.to_string(), w.began.or(Some(judgement.t))),
             (None, None) => ("-".to_owned(), None),
         };

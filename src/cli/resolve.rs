@@ -76,7 +76,8 @@ impl WorkloadArg {
 
 /// The nearest of several names, if one is near.
 pub(super) fn near<'a>(wanted: &str, names: &'a [String]) -> Option<&'a String> {
-    let reach = (wanted.chars().count() / 3).max(1);
+    let length = wanted.chars().count();
+    let reach = if length < 3 { 1 } else { (length / 3).max(2) };
     names
         .iter()
         .map(|n| (distance(wanted, n), n))

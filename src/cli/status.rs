@@ -5,7 +5,7 @@ use crate::{
     clock::Clock,
     cluster::{WorkloadView, get_view},
     config::parse_wait,
-    domain::{Revision, Verdict, WorkloadStatus},
+    domain::{RecoveryState, Revision, Verdict, WorkloadStatus},
     record::{Incident, Incidents, Phase},
     report::text,
 };
@@ -86,6 +86,14 @@ async fn standing(ctx: &Context, view: &WorkloadView, asked: &Revision, of: Opti
     }
     let p = &view.progress;
     let moved = format!("{} of {} pods are updated, {} available", p.updated, p.desired, p.available);
+    if let Some(recovery) = of.and_then(|w| w.recovery.as_ref()).filter(|r| r.target == *asked) {
+        let code = if recovery.state == RecoveryState::DidNotHelp { exit::UNHEALTHY } else { exit::OK };
+        return is(
+            recovery.state != RecoveryState::Waiting,
+            code,
+            format!("restored by an undo: {}", recovery.explanation),
+        );
+    }
     let judgement = of.and_then(|w| w.judgement.as_ref()).filter(|j| j.to == *asked);
     match judgement.map(|j| (j.verdict, &j.explanation)) {
         Some((Verdict::Pass, why)) => is(true, exit::OK, format!("passed: {why}")),

@@ -166,6 +166,9 @@ pub fn gate(s: &Situation<'_>) -> Result<(), Blocked> {
         Err(NoTarget::NothingSafe(looked_at)) if looked_at.is_empty() => {
             blocked(Gate::NoTarget, "nothing safe is left to go back to: there is no earlier revision".into())
         }
+        Err(NoTarget::NotThere(kept)) => {
+            blocked(Gate::NoTarget, format!("there is no such earlier revision; there are: {}", kept.join(", ")))
+        }
         Err(NoTarget::NothingSafe(looked_at)) => {
             blocked(Gate::NoTarget, format!("nothing safe is left to go back to: {}", looked_at.join("; ")))
         }

@@ -183,11 +183,13 @@ fn pick(
         Choice::Number(number) => entries.iter().find(|e| e.number == *number).map(|e| e.mark.revision.clone()),
         Choice::Revision(revision) => Some(revision.clone()),
     };
-    let not_kept = || {
-        let kept = entries.iter().map(|e| format!("{} ({}, {})", e.number, e.mark.images.join(", "), e.mark.revision));
-        NoTarget::NothingSafe(kept.map(|e| format!("not chosen: revision {e}")).collect())
+    let not_there = || {
+        let earlier = entries.iter().filter(|e| e.mark.revision != request.bad);
+        NoTarget::NotThere(
+            earlier.map(|e| format!("{} ({}, {})", e.number, e.mark.images.join(", "), e.mark.revision)).collect(),
+        )
     };
-    wanted.filter(|w| *w != request.bad).and_then(|wanted| chosen(&known, &wanted)).ok_or_else(not_kept)
+    wanted.filter(|w| *w != request.bad).and_then(|wanted| chosen(&known, &wanted)).ok_or_else(not_there)
 }
 
 /// Revisions that an incident names as bad, unless they passed a trial after it.

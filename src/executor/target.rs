@@ -30,6 +30,8 @@ pub enum NoTarget {
     RestartOnly,
     /// Nothing safe is left; each revision that was looked at, and why it does not do.
     NothingSafe(Vec<String>),
+    /// A person chose a revision that is not there, or is the live one; those that are there.
+    NotThere(Vec<String>),
 }
 
 /// All that is known of a workload's revisions when a target is chosen.
