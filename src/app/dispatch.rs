@@ -127,7 +127,7 @@ impl Dispatch {
                     Some(blocked.gate)
                 }
                 Err(UndoError::Failed(why)) => {
-                    tracing::error!(workload = %id, why, "the undo failed before anything was written; it is tried again");
+                    tracing::error!(workload = %id, why, "the verdict could not be acted on, and nothing was written; trying again");
                     None
                 }
             };

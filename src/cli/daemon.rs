@@ -47,7 +47,8 @@ async fn through_api_server(ctx: &Context) -> Result<String, Failure> {
     let request = http::Request::get(&path)
         .body(Vec::new())
         .map_err(|e| Failure::new(exit::USAGE, format!("{namespace} is not a namespace: {e}")))?;
-    let why = match tokio::time::timeout(READ_DEADLINE, ctx.cluster.reader.request_text(request)).await {
+    // Not the client that retries: 503 means that no daemon stands behind the Service.
+    let why = match tokio::time::timeout(READ_DEADLINE, ctx.cluster.writer.request_text(request)).await {
         Ok(Ok(text)) => return Ok(text),
         // Not the daemon's fault.
         Ok(Err(kube::Error::Service(_) | kube::Error::HyperError(_))) => {
