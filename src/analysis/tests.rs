@@ -680,6 +680,16 @@ fn an_unproved_revision_sets_no_standard_for_the_next() {
 }
 
 #[test]
+fn what_an_earlier_revision_was_like_vouches_for_no_unproved_one() {
+    // a was clean and is the standard; that says nothing of b, which was serving last.
+    let mut story = Story::new(58, FINE);
+    story.docket.open_after(T0 + 60.0, T0, workload(), "b".into(), "c".into(), rules());
+    story.add("c-0", "c", "n1", T0 + 61.0, Some(T0 + 70.0));
+    let end = story.until(300.0, &|_, _| FINE, &mut |_| ());
+    assert_eq!(end.baseline_good, None);
+}
+
+#[test]
 fn s45_errors_never_undo_to_a_revision_that_only_crashed() {
     let mut story = Story::with(55, FINE, 0);
     story.add("a-0", "a", "n1", T0 - 9000.0, None);

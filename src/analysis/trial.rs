@@ -42,7 +42,7 @@ pub(super) struct Trial {
     pub(super) rules: Arc<Rules>,
     pub(super) roster: Roster,
     /// Up to when what was measured stands for "before"; `t0`, unless the revision before was unproved.
-    proven: Seconds,
+    pub(super) proven: Seconds,
     pub(super) baseline: Baseline,
     pub(super) errors: Option<Errors>,
     pub(super) latency: Latency,

@@ -76,7 +76,12 @@ impl Trial {
         errors.into_iter().chain(latency).reduce(f64::max).unwrap_or(0.0)
     }
 
+    /// What the numbers from before the rollout say of the revision that was serving. Nothing, when they are
+    /// those of an earlier one, because that revision was itself unproved.
     fn baseline_good(&self) -> Option<bool> {
+        if self.proven < self.t0 {
+            return None;
+        }
         let limit = self.rules.errors.max;
         let before = match &self.errors {
             Some(family) => family.baseline.before,

@@ -30,6 +30,12 @@ impl Executor {
     /// is at work on it already.
     pub async fn resume(&self, incident: Incident, rules: &Arc<Rules>) -> Incident {
         let Some(_at_work) = self.at_work(&incident) else { return incident };
+        // The list that it comes from may be older than the end that this process has just written.
+        let namespace = incident.namespace().unwrap_or_default();
+        let Ok(Some(incident)) = self.incidents.get(&namespace, &incident.name_any()).await else { return incident };
+        if phase(&incident).is_final() {
+            return incident;
+        }
         // A person's own undo is verified by the command that asked for it, as long as its time lasts.
         let own = incident.spec.trigger.manual && phase(&incident) == Phase::Applied;
         let by = incident.status.as_ref().and_then(|s| s.verify_by);

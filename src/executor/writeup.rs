@@ -13,7 +13,11 @@ use crate::{
     },
 };
 use kube::ResourceExt;
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 impl Executor {
     /// Writes (once) an incident that is only reported, because a gate stands in the way.
@@ -136,19 +140,23 @@ impl Executor {
     ) -> Incident {
         journal.push(self.incidents.entry("outcome", format!("{}: {text}", phase.as_str())));
         let now = self.clock.timestamp();
+        let ended = AtomicBool::new(false);
         let incident = self
             .note(incident, |status| {
                 // An end that another leader has written stands.
                 if status.phase.is_final() {
                     return;
                 }
+                ended.store(true, Ordering::Relaxed);
                 status.phase = phase;
                 status.message = text.to_owned();
                 status.finished = Some(now);
                 status.journal.extend(journal.clone());
             })
             .await;
-        self.tell(&incident);
+        if ended.load(Ordering::Relaxed) {
+            self.tell(&incident);
+        }
         incident
     }
 
