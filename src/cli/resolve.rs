@@ -3,6 +3,7 @@
 use super::{Context, Failure, exit};
 use crate::{
     cluster::{READ_DEADLINE, WorkloadView, get_view, raw_api, within},
+    config::nearest,
     domain::{Kind, WorkloadId},
 };
 use clap::Args;
@@ -74,32 +75,10 @@ impl WorkloadArg {
     }
 }
 
-/// The nearest of several names, if one is near.
-pub(super) fn near<'a>(wanted: &str, names: &'a [String]) -> Option<&'a String> {
-    let length = wanted.chars().count();
-    let reach = if length < 3 { 1 } else { (length / 3).max(2) };
-    names
-        .iter()
-        .map(|n| (distance(wanted, n), n))
-        .filter(|(d, n)| *d <= reach || n.starts_with(wanted))
-        .min()
-        .map(|(_, n)| n)
-}
-
-/// Edits (insert, delete, replace) between two words.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, ca) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, cb) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(ca != *cb);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
+/// The nearest of several names, if one is near or begins with what was written.
+pub(super) fn near<'a>(wanted: &str, names: &'a [String]) -> Option<&'a str> {
+    let names = || names.iter().map(String::as_str);
+    nearest(wanted, names()).or_else(|| names().find(|name| name.starts_with(wanted)))
 }
 
 #[cfg(test)]
@@ -121,8 +100,8 @@ mod tests {
     #[test]
     fn a_near_name_is_offered_and_a_far_one_is_not() {
         let names = ["checkout".to_owned(), "cart".to_owned()];
-        assert_eq!(near("chekout", &names), Some(&names[0]));
+        assert_eq!(near("chekout", &names), Some("checkout"));
+        assert_eq!(near("check", &names), Some("checkout"));
         assert_eq!(near("payments", &names), None);
-        assert_eq!(distance("kitten", "sitting"), 3);
     }
 }

@@ -18,6 +18,6 @@ pub use freeze::{Freeze, Freezes, PAUSE_CONFIG_MAP, PAUSE_REASON, PAUSE_UNTIL, w
 pub use history::{ReadError, RevisionEntry, before, get_raw, get_view, raw_api, revision_label, revisions, within};
 pub use pods::{PodSeen, PodWatch, seen as pod_seen, watch_pods};
 pub use recent::recent_revisions;
-pub use template::{POD_TEMPLATE_HASH, TemplateMark, images, restorable};
+pub use template::{TemplateMark, restorable};
 pub use view::{Progress, RawDaemonSet, RawDeployment, RawStatefulSet, UndoMark, WorkloadView, of_raw};
 pub use watch::{Seen, WATCH_SECONDS, watch_workloads};

@@ -131,6 +131,7 @@ mod tests {
         ] {
             assert_eq!(nearest(written, keys), meant, "{written}");
         }
+        assert_eq!(distance("kitten", "sitting", 9), 3);
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod wrong;
 
 pub use annotations::RULE_ANNOTATIONS;
 pub use environment::OPTION_VARIABLES;
+pub(crate) use fault::nearest;
 pub use fault::{Fault, Faults};
 pub use load::{DEFAULT_FOLDER, Loaded, SETTINGS_FILE, faults_of_thresholds_beside};
 pub use reload::{ActiveThresholds, RELOAD_EVERY, Reload, Reloaded, watch_thresholds};
