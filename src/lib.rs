@@ -44,6 +44,8 @@ pub mod executor;
 pub mod record;
 pub mod report;
 pub mod serve;
+pub mod sim;
 pub mod sources;
 pub mod telemetry;
 pub mod watchdog;
+pub mod wire;

@@ -1,7 +1,7 @@
 //! Routes decisions to those who act and tell. Nothing here waits for a write: the loop that decides is
 //! never held up.
 
-use super::rules_now;
+use super::daemon::rules_now;
 use crate::{
     cluster::{Cluster, ReadError, revisions},
     config::ActiveThresholds,

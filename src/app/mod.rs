@@ -1,42 +1,24 @@
-//! The wiring of the daemon: everything is made here, handed what it needs, and stopped in order.
+//! The wiring: what the process has once (logs, metrics, its address, its files) is made here; `daemon` puts
+//! together what watches and acts.
 
+mod daemon;
 mod dispatch;
 mod permissions;
 mod tell;
 
+pub use daemon::{Daemon, Surroundings};
+
 use crate::{
     clock::Clock,
-    cluster::{
-        Cluster, ClusterOptions, ConnectError, ReadError, connect, recent_revisions, watch_freezes, watch_workloads,
-    },
-    config::{ActiveThresholds, Facts, Faults, Loaded, Reload, Settings, watch_thresholds},
-    domain::{Rules, Seconds, Snapshot, WorkloadId},
-    executor::Executor,
-    record::{Incidents, Leadership, Pins, elect},
-    report::{Context, ReportError, events::Events, notify::Notifiers},
-    serve::{self, Heartbeat, ServeError, Served},
+    cluster::{Cluster, ClusterOptions, ConnectError, connect},
+    config::{Faults, Loaded, Reload, Settings, watch_thresholds},
+    report::ReportError,
+    serve::{self, ServeError, Served},
     sources::{SourceError, Sources},
     telemetry::{TelemetryError, metrics},
-    watchdog::{Inputs, Watchdog},
+    wire::Wire,
 };
-use dispatch::Dispatch;
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
-use tell::Teller;
-use tokio::sync::{mpsc, watch};
-
-/// Decisions that may wait for those who act.
-const DECISIONS: usize = 256;
-/// Outcomes that may wait to be told; what does not fit is swept up later.
-const OUTCOMES: usize = 256;
-/// The loop turns at least once a tick; this long without a turn it is stuck (I16).
-const STUCK_AFTER: Duration = Duration::from_secs(120);
-/// How long what was begun may go on when the daemon stops; Kubernetes kills it after 30 s. An undo that is
-/// still being verified then is taken up by whoever leads next.
-const GRACE: Duration = Duration::from_secs(15);
-/// Rollouts of StatefulSets and DaemonSets that began longer ago are not looked for at start.
-const LONGEST_WATCH: Seconds = 86_400.0;
-const SWEEP_EVERY: Duration = Duration::from_secs(30);
-const PERMISSIONS_EVERY: Duration = Duration::from_secs(300);
+use tokio::sync::watch;
 
 /// Why the daemon does not run.
 #[derive(Debug, thiserror::Error)]
@@ -65,7 +47,7 @@ pub enum AppError {
 ///
 /// # Errors
 /// What is wrong with the configuration or the surroundings; never what is wrong with one workload.
-pub async fn run(loaded: Loaded, cluster: &ClusterOptions, mut stop: watch::Receiver<bool>) -> Result<(), AppError> {
+pub async fn run(loaded: Loaded, cluster: &ClusterOptions, stop: watch::Receiver<bool>) -> Result<(), AppError> {
     let clock = Clock::system();
     loaded.notes.iter().for_each(|note| tracing::warn!("{note}"));
     let (thresholds, text) = loaded.load_thresholds()?;
@@ -77,139 +59,23 @@ pub async fn run(loaded: Loaded, cluster: &ClusterOptions, mut stop: watch::Rece
     let exporter = metrics::install()?;
     tokio::spawn(metrics::upkeep(exporter.clone()));
     let server = serve::bind(settings.listen).await?;
-    let (sources, readings) = Sources::new(&settings.sources, clock)?;
-    let sources = Arc::new(sources);
+    let sources = Sources::new(&settings.sources, clock)?;
     let cluster = ClusterOptions { namespaces: settings.namespaces.clone(), ..cluster.clone() };
     let cluster = connect(&cluster).await?;
-    let own = own_namespace(&settings, &cluster);
-    let context = Context {
-        environment: settings.environment.clone(),
-        cluster: settings.cluster.clone(),
-        version: env!("CARGO_PKG_VERSION").into(),
+    let surroundings =
+        Surroundings { settings, thresholds, cluster, sources, wire: Wire::Network, clock, identity: identity() };
+    let daemon = Daemon::new(surroundings)?;
+    let served = Served {
+        snapshot: daemon.snapshot(),
+        heartbeats: vec![daemon.heartbeat()],
+        metrics: exporter.renderer(),
+        clock,
     };
-    let notifiers = Notifiers::new(&settings.notifiers, context.clone(), clock)?;
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), cluster = cluster.url, namespace = own, "lastgood starts");
-
-    let (snapshot_tx, snapshot_rx) = watch::channel(Arc::new(Snapshot::default()));
-    let (served_tx, served_rx) = watch::channel(Arc::new(Snapshot::default()));
-    let heartbeat = Heartbeat::new("watchdog", STUCK_AFTER);
-    let served =
-        Served { snapshot: served_rx, heartbeats: vec![heartbeat.clone()], metrics: exporter.renderer(), clock };
     let serving = tokio::spawn(server.run(served, stop.clone()));
-
-    // The lease is given back last of all, after the executor has put down its work.
-    let (release, released) = watch::channel(false);
-    let identity = identity();
-    let (leadership, election) = if settings.leader_election {
-        let (leadership, task) = elect(&cluster, &own, identity.clone(), clock, released);
-        (leadership, Some(task))
-    } else {
-        (Leadership::alone(), None)
-    };
-    let freezes = watch_freezes(&cluster, &own);
-    let missing = watch_permissions(&cluster, &own, &settings);
-    tokio::spawn(serve_snapshot(snapshot_rx, served_tx, leadership.clone(), missing));
-    let check = sources.clone();
-    tokio::spawn(async move {
-        for (source, result) in check.check().await {
-            match result {
-                Ok(said) => tracing::info!(source, "{said}"),
-                Err(why) => tracing::warn!(source, "{why}"),
-            }
-        }
-    });
-
-    let (outcomes_tx, outcomes_rx) = mpsc::channel(OUTCOMES);
-    let executor = Arc::new(Executor::new(
-        cluster.clone(),
-        leadership.clone(),
-        clock,
-        settings.environment.clone(),
-        outcomes_tx,
-        Some(freezes.clone()),
-    ));
-    let events = Arc::new(Events::new(cluster.writer.clone(), clock, identity));
-    let teller = Teller {
-        incidents: Incidents::new(cluster.writer.clone(), clock, &cluster.namespaces),
-        events: events.clone(),
-        notifiers,
-        context,
-        folder: settings.reports.folder.clone(),
-        leadership: leadership.clone(),
-        clock,
-    };
-    let (silence, silenced) = watch::channel(false);
-    let telling = tokio::spawn(teller.run(outcomes_rx, silenced));
-    tokio::spawn(sweep(executor.clone(), leadership.clone(), cluster.clone(), thresholds.clone()));
-
-    let (decisions_tx, decisions_rx) = mpsc::channel(DECISIONS);
-    let dispatch = Dispatch {
-        cluster: cluster.clone(),
-        executor: executor.clone(),
-        pins: Pins::new(cluster.writer.clone()),
-        events,
-        leadership,
-        thresholds: thresholds.clone(),
-        working: Arc::default(),
-    };
-    let dispatching = tokio::spawn(dispatch.run(decisions_rx));
-
-    let Some(recent) = wait_for_cluster(&cluster, clock, &heartbeat, &mut stop).await else { return Ok(()) };
-    let inputs = Inputs {
-        recent,
-        seen: watch_workloads(&cluster),
-        cluster,
-        sources,
-        readings,
-        thresholds,
-        freezes,
-        clock,
-        interval: settings.interval,
-    };
-    Watchdog::new(inputs, decisions_tx, snapshot_tx).run(stop.clone(), || heartbeat.beat()).await;
-
-    let _ = stop.wait_for(|stop| *stop).await;
-    tracing::info!("stopping: no new work is taken");
-    let orderly = async {
-        let _ = dispatching.await;
-        let _ = silence.send(true);
-        let _ = telling.await;
-    };
-    if tokio::time::timeout(GRACE, orderly).await.is_err() {
-        tracing::warn!("an undo is still being verified; whoever leads next goes on with it");
-    }
-    let _ = release.send(true);
-    if let Some(election) = election {
-        let _ = tokio::time::timeout(Duration::from_secs(5), election).await;
-    }
+    daemon.run(stop).await;
     serving.await.unwrap_or(Ok(()))?;
     tracing::info!("stopped");
     Ok(())
-}
-
-/// Waits until the API server answers, and says so while it does not. `None` when the daemon is stopped.
-async fn wait_for_cluster(
-    cluster: &Cluster,
-    clock: Clock,
-    heartbeat: &Heartbeat,
-    stop: &mut watch::Receiver<bool>,
-) -> Option<BTreeMap<String, Seconds>> {
-    let mut pause = Duration::from_secs(1);
-    loop {
-        heartbeat.beat();
-        match recent_revisions(cluster, clock.now() - LONGEST_WATCH).await {
-            Ok(recent) => return Some(recent),
-            // Not our right to read is not unreachable: those workloads are then judged from their next rollout on.
-            Err(ReadError::Api { source, .. }) if matches!(source.as_ref(), kube::Error::Api(s) if s.code == 403) => {
-                return Some(BTreeMap::new());
-            }
-            Err(error) => tracing::warn!(%error, "the cluster cannot be read; waiting for it"),
-        }
-        tokio::select! {
-            () = tokio::time::sleep(pause) => pause = (pause * 2).min(Duration::from_secs(30)),
-            _ = stop.wait_for(|stop| *stop) => return None,
-        }
-    }
 }
 
 /// The namespace of the daemon's own objects: from the settings, else `POD_NAMESPACE`, else the kubeconfig's.
@@ -224,112 +90,4 @@ pub fn own_namespace(settings: &Settings, cluster: &Cluster) -> String {
 fn identity() -> String {
     let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "lastgood".into());
     format!("{host}-{}", std::process::id())
-}
-
-/// While this replica leads, what was left open by a crash, a change of leader or a bad moment is taken up:
-/// at once when it takes the lead, then again and again.
-async fn sweep(
-    executor: Arc<Executor>,
-    mut leadership: Leadership,
-    cluster: Cluster,
-    thresholds: watch::Receiver<Arc<ActiveThresholds>>,
-) {
-    loop {
-        let mut led = leadership.leads();
-        if led {
-            match executor.open().await {
-                Ok(open) => {
-                    for (id, incident) in open {
-                        let rules = rules_now(&cluster, &thresholds, &id).await;
-                        let executor = executor.clone();
-                        tokio::spawn(async move { Box::pin(executor.resume(incident, &rules)).await });
-                    }
-                }
-                Err(error) => tracing::warn!(%error, "open incidents cannot be read; trying again"),
-            }
-        }
-        let again = tokio::time::sleep(SWEEP_EVERY);
-        tokio::pin!(again);
-        loop {
-            tokio::select! {
-                () = &mut again => break,
-                () = leadership.changed() => {
-                    let leads = leadership.leads();
-                    if leads && !led {
-                        break;
-                    }
-                    led = leads;
-                }
-            }
-        }
-    }
-}
-
-/// The rules of a workload as it is now.
-async fn rules_now(
-    cluster: &Cluster,
-    thresholds: &watch::Receiver<Arc<ActiveThresholds>>,
-    id: &WorkloadId,
-) -> Arc<Rules> {
-    let Ok(view) = crate::cluster::get_view(&cluster.reader, id).await else { return Arc::default() };
-    let facts = Facts {
-        namespace: &id.namespace,
-        kind: id.kind,
-        name: &id.name,
-        labels: &view.labels,
-        annotations: &view.annotations,
-    };
-    thresholds.borrow().thresholds.rules_for(&facts).rules
-}
-
-/// The missing permissions, asked for again now and then.
-fn watch_permissions(cluster: &Cluster, own: &str, settings: &Settings) -> watch::Receiver<Vec<String>> {
-    let (tx, rx) = watch::channel(Vec::new());
-    let (client, own, scopes, lease) =
-        (cluster.reader.clone(), own.to_owned(), settings.namespaces.clone(), settings.leader_election);
-    tokio::spawn(async move {
-        let mut tick = tokio::time::interval(PERMISSIONS_EVERY);
-        loop {
-            tick.tick().await;
-            let missing = permissions::missing(&client, &own, &scopes, lease).await;
-            if *tx.borrow() != missing {
-                missing.iter().for_each(|what| tracing::warn!("{what}"));
-            }
-            if tx.send(missing).is_err() {
-                return;
-            }
-        }
-    });
-    rx
-}
-
-/// What is served is what the loop knows, and who leads, and what may not be done.
-async fn serve_snapshot(
-    mut from: watch::Receiver<Arc<Snapshot>>,
-    to: watch::Sender<Arc<Snapshot>>,
-    leadership: Leadership,
-    mut missing: watch::Receiver<Vec<String>>,
-) {
-    let mut tick = tokio::time::interval(Duration::from_secs(2));
-    let mut served = None;
-    loop {
-        tokio::select! {
-            changed = from.changed() => if changed.is_err() { return },
-            Ok(()) = missing.changed() => {}
-            _ = tick.tick() => {}
-        }
-        let (leads, trouble, latest) = (leadership.leads(), leadership.trouble(), from.borrow_and_update().clone());
-        // Thousands of workloads are not copied for nothing.
-        let said = (latest.t.to_bits(), leads, trouble.clone(), missing.borrow().clone());
-        if served.as_ref() == Some(&said) {
-            continue;
-        }
-        served = Some(said);
-        let mut snapshot = (*latest).clone();
-        snapshot.leader = leads;
-        snapshot.degraded.extend(missing.borrow().iter().cloned());
-        snapshot.degraded.extend(trouble.map(|why| format!("the lease cannot be used: {why}")));
-        metrics::leader(snapshot.leader);
-        to.send_replace(Arc::new(snapshot));
-    }
 }

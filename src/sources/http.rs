@@ -1,6 +1,7 @@
 //! What every HTTP edge shares: a client that follows nothing and obeys no proxy, bodies with a cap,
 //! and a closed vocabulary of faults that cannot leak a URL.
 
+use crate::wire::{Lost, Unanswered};
 use std::{error::Error, fmt, io, net::IpAddr, time::Duration};
 
 /// Installs the process-wide crypto provider unless one is there. Building a client without one panics.
@@ -81,6 +82,17 @@ impl From<&reqwest::Error> for Fault {
             () if error.is_dns() => Self::Dns,
             () if error.is_connect() => Self::Connect,
             () => Self::Broken,
+        }
+    }
+}
+
+impl From<&Unanswered> for Fault {
+    fn from(error: &Unanswered) -> Self {
+        match error {
+            Unanswered::Network(error) => error.into(),
+            Unanswered::Simulated(Lost::NoName) => Self::Dns,
+            Unanswered::Simulated(Lost::Refused) => Self::Refused,
+            Unanswered::Simulated(Lost::Broken) => Self::Broken,
         }
     }
 }

@@ -21,6 +21,7 @@ use crate::{
     clock::Clock,
     config::{SourceSettings, Switch},
     domain::{Observation, Observed, Seconds, TrialTarget},
+    wire::Wire,
 };
 use address::Guard;
 use futures::future::BoxFuture;
@@ -117,24 +118,27 @@ impl Sources {
     /// [`SourceError::Settings`] when a URL, header, certificate or secret file cannot work,
     /// [`SourceError::NoRuntime`] outside a tokio runtime.
     pub fn new(settings: &SourceSettings, clock: Clock) -> Result<(Self, mpsc::Receiver<Reading>), SourceError> {
-        Self::guarded(settings, clock, Guard::Strict)
+        Self::guarded(settings, clock, Guard::Strict, &Wire::Network)
     }
 
-    /// As [`Sources::new`], for pods that are served on loopback by a simulated cluster.
+    /// As [`Sources::new`], for a simulated cluster, whose pods serve on loopback or behind a simulated wire.
+    /// Prometheus alone is always asked over the network.
     ///
     /// # Errors
     /// As [`Sources::new`].
-    pub fn on_loopback(
+    pub fn simulated(
         settings: &SourceSettings,
         clock: Clock,
+        wire: &Wire,
     ) -> Result<(Self, mpsc::Receiver<Reading>), SourceError> {
-        Self::guarded(settings, clock, Guard::Loopback)
+        Self::guarded(settings, clock, Guard::Loopback, wire)
     }
 
     fn guarded(
         settings: &SourceSettings,
         clock: Clock,
         guard: Guard,
+        wire: &Wire,
     ) -> Result<(Self, mpsc::Receiver<Reading>), SourceError> {
         let runtime = Handle::try_current().map_err(|_| SourceError::NoRuntime)?;
         let prometheus = match &settings.prometheus {
@@ -151,9 +155,9 @@ impl Sources {
             Switch::Auto => prometheus.is_none(),
         };
         if scrape {
-            all.push(Arc::new(scrape::Scrape::new(&settings.scrape, clock, guard)?));
+            all.push(Arc::new(scrape::Scrape::new(&settings.scrape, clock, guard, wire.clone())?));
         }
-        all.push(Arc::new(health::Health::new(&settings.health, clock, guard)));
+        all.push(Arc::new(health::Health::new(&settings.health, clock, guard, wire.clone())));
         let (readings, received) = mpsc::channel(WAITING);
         let slots =
             all.into_iter().map(|source| Slot { source, busy: Arc::default(), skipped: AtomicU64::new(0) }).collect();

@@ -3,6 +3,7 @@ use super::{
     *,
 };
 use crate::domain::{HealthProbe, ProbeVia, Scheme};
+use crate::wire::Wire;
 use serde_json::json;
 use tokio::sync::Notify;
 
@@ -46,7 +47,8 @@ fn without_a_runtime_there_is_an_error_and_no_panic() {
 async fn without_trials_nothing_is_sent() {
     let server = Server::new(|_| response(500, "text/plain", "")).await;
     let (sources, mut readings) =
-        Sources::on_loopback(&settings(json!({"prometheus": {"url": server.url()}})), Clock::system()).unwrap();
+        Sources::simulated(&settings(json!({"prometheus": {"url": server.url()}})), Clock::system(), &Wire::Network)
+            .unwrap();
     sources.start(Arc::default());
     sources.start(Arc::new(vec![with_probe(server.address.port())]));
     for _ in 0..2 {
@@ -139,7 +141,7 @@ async fn one_source_that_hangs_holds_up_no_other() {
     let stalled = Server::raw(b"", true).await;
     let pod = Server::new(|_| response(200, "text/plain", "")).await;
     let config = json!({"prometheus": {"url": stalled.url(), "timeout": "1h"}});
-    let (sources, mut readings) = Sources::on_loopback(&settings(config), Clock::system()).unwrap();
+    let (sources, mut readings) = Sources::simulated(&settings(config), Clock::system(), &Wire::Network).unwrap();
     sources.start(Arc::new(vec![with_probe(pod.address.port())]));
     let first = readings.recv().await.unwrap();
     assert_eq!(first.source, "health");

@@ -23,6 +23,7 @@ use crate::{
     config::{NotifierKind, NotifierSettings, Secret, SecretFile},
     record::{Incident, Notice},
     telemetry,
+    wire::Wire,
 };
 use std::{collections::BTreeSet, fmt, time::Duration};
 
@@ -51,7 +52,7 @@ pub struct Notifiers {
     context: Context,
     clock: Clock,
     /// Absent when there are no channels, so that a machine without CA certificates can do without.
-    client: Option<reqwest::Client>,
+    sender: Option<transport::Sender>,
 }
 
 impl fmt::Debug for Notifiers {
@@ -66,22 +67,23 @@ impl Notifiers {
     ///
     /// # Errors
     /// Two channels of one name, or no HTTP client can be made (no CA certificates).
-    pub fn new(channels: &[NotifierSettings], context: Context, clock: Clock) -> Result<Self, ReportError> {
-        let client = if channels.is_empty() { None } else { Some(transport::client(true)?) };
-        Self::with_client(channels, context, clock, client)
+    pub fn new(channels: &[NotifierSettings], context: Context, clock: Clock, wire: Wire) -> Result<Self, ReportError> {
+        let sender =
+            if channels.is_empty() { None } else { Some(transport::Sender { client: transport::client(true)?, wire }) };
+        Self::with_sender(channels, context, clock, sender)
     }
 
-    fn with_client(
+    fn with_sender(
         channels: &[NotifierSettings],
         context: Context,
         clock: Clock,
-        client: Option<reqwest::Client>,
+        sender: Option<transport::Sender>,
     ) -> Result<Self, ReportError> {
         let mut names = BTreeSet::new();
         if let Some(twice) = channels.iter().find(|c| !names.insert(c.name.as_str())) {
             return Err(ReportError::SameName(twice.name.clone()));
         }
-        Ok(Self { channels: channels.to_vec(), context, clock, client })
+        Ok(Self { channels: channels.to_vec(), context, clock, sender })
     }
 
     /// The notices that should be sent now; see [`due`].
@@ -117,7 +119,7 @@ impl Notifiers {
     }
 
     async fn send(&self, channel: &NotifierSettings, notice: &Notice, incident: &Incident) -> Delivery {
-        let Some(client) = &self.client else {
+        let Some(sender) = &self.sender else {
             return Delivery::GiveUp { why: "no HTTP client".into() };
         };
         let url = match read(&channel.url_file).await {
@@ -129,7 +131,7 @@ impl Notifiers {
             return transport::later(notice, format!("{} holds no http(s) URL", channel.url_file.0.display()));
         };
         match channel.kind {
-            NotifierKind::Slack => slack::send(client, url, notice, incident, &self.context, self.clock).await,
+            NotifierKind::Slack => slack::send(sender, url, notice, incident, &self.context, self.clock).await,
             NotifierKind::Webhook => {
                 let secret = match &channel.secret_file {
                     None => None,
@@ -141,7 +143,7 @@ impl Notifiers {
                         Err(why) => return transport::later(notice, why),
                     },
                 };
-                webhook::send(client, url, secret.as_ref(), notice, incident, &self.context, self.clock).await
+                webhook::send(sender, url, secret.as_ref(), notice, incident, &self.context, self.clock).await
             }
         }
     }

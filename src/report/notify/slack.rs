@@ -14,7 +14,7 @@ use crate::{
         text::{self, Story},
     },
 };
-use reqwest::{Client, Url};
+use reqwest::Url;
 use serde_json::{Value, json};
 
 /// Longest header.
@@ -64,14 +64,14 @@ pub(super) fn body(incident: &Incident, context: &Context) -> Value {
 }
 
 pub(super) async fn send(
-    client: &Client,
+    sender: &transport::Sender,
     url: Url,
     notice: &Notice,
     incident: &Incident,
     context: &Context,
     clock: Clock,
 ) -> Delivery {
-    match client.post(url).json(&body(incident, context)).send().await {
+    match sender.send(sender.client.post(url).json(&body(incident, context))).await {
         Err(error) => transport::later(notice, transport::fault(&error)),
         Ok(mut response) => {
             let answer = transport::beginning(&mut response, ANSWER).await;

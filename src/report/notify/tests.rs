@@ -69,7 +69,8 @@ fn channel(folder: &Path, kind: NotifierKind, url: &str) -> NotifierSettings {
 
 fn notifiers(channel: NotifierSettings) -> Notifiers {
     let clock = Clock::starting_at("2026-11-23T14:41:13Z".parse().unwrap());
-    Notifiers::with_client(&[channel], context(), clock, Some(transport::client(false).unwrap())).unwrap()
+    let sender = transport::Sender { client: transport::client(false).unwrap(), wire: Wire::Network };
+    Notifiers::with_sender(&[channel], context(), clock, Some(sender)).unwrap()
 }
 
 /// Delivers the one due notice of a verified undo to a receiver with this answer.
@@ -312,7 +313,7 @@ async fn a_channel_that_is_no_longer_configured_is_given_up() {
 fn two_channels_of_one_name_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let twice = channel(folder.path(), NotifierKind::Slack, "x");
-    let error = Notifiers::with_client(&[twice.clone(), twice], context(), Clock::system(), None).unwrap_err();
+    let error = Notifiers::with_sender(&[twice.clone(), twice], context(), Clock::system(), None).unwrap_err();
     assert!(error.to_string().contains("\"incidents\""), "{error}");
 }
 

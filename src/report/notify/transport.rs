@@ -1,14 +1,32 @@
 //! What both channels share: the client, faults in closed words, when to try again.
 
 use super::Delivery;
-use crate::{clock::Clock, config::Secret, record::Notice, report::ReportError};
-use reqwest::{Client, Response, StatusCode, Url, header, redirect};
+use crate::{
+    clock::Clock,
+    config::Secret,
+    record::Notice,
+    report::ReportError,
+    wire::{Lost, Unanswered, Wire},
+};
+use reqwest::{Client, RequestBuilder, Response, StatusCode, Url, header, redirect};
 use std::{error::Error, io, time::Duration};
 
 /// Longest wait between two tries.
 const LONGEST: Duration = Duration::from_secs(600);
 /// Longest wait that a receiver may ask for.
 const LONGEST_ASKED: Duration = Duration::from_secs(3600);
+
+/// What posts notices.
+pub(super) struct Sender {
+    pub client: Client,
+    pub wire: Wire,
+}
+
+impl Sender {
+    pub async fn send(&self, request: RequestBuilder) -> Result<Response, Unanswered> {
+        self.wire.send(request).await
+    }
+}
 
 /// A client that follows no redirect: a moved receiver could be anybody.
 pub(super) fn client(proxies: bool) -> Result<Client, ReportError> {
@@ -38,7 +56,13 @@ pub(super) fn later(notice: &Notice, why: String) -> Delivery {
 }
 
 /// A fault of the connection in words of ours. The client's own text could hold the URL.
-pub(super) fn fault(error: &reqwest::Error) -> String {
+pub(super) fn fault(error: &Unanswered) -> String {
+    let error = match error {
+        Unanswered::Network(error) => error,
+        Unanswered::Simulated(Lost::NoName) => return "the receiver's host name cannot be resolved".into(),
+        Unanswered::Simulated(Lost::Refused) => return "cannot connect to the receiver".into(),
+        Unanswered::Simulated(Lost::Broken) => return "the connection broke".into(),
+    };
     if error.is_timeout() {
         return "no answer in time".into();
     }

@@ -13,7 +13,7 @@ use crate::{
     report::{Context, facts, text},
 };
 use jiff::Timestamp;
-use reqwest::{Client, Url, header};
+use reqwest::{Url, header};
 use ring::hmac;
 use serde::Serialize;
 use std::fmt::Write;
@@ -117,7 +117,7 @@ pub(super) fn signature(secret: &Secret, timestamp: i64, body: &[u8]) -> String 
 }
 
 pub(super) async fn send(
-    client: &Client,
+    sender: &transport::Sender,
     url: Url,
     secret: Option<&Secret>,
     notice: &Notice,
@@ -127,7 +127,8 @@ pub(super) async fn send(
 ) -> Delivery {
     let body = body(notice, incident, context);
     let timestamp = clock.timestamp().as_second();
-    let mut request = client
+    let mut request = sender
+        .client
         .post(url)
         .header(header::CONTENT_TYPE, "application/json")
         .header("X-Lastgood-Id", &notice.key)
@@ -135,7 +136,7 @@ pub(super) async fn send(
     if let Some(secret) = secret {
         request = request.header("X-Lastgood-Signature", signature(secret, timestamp, &body));
     }
-    match request.body(body).send().await {
+    match sender.send(request.body(body)).await {
         Ok(response) => transport::refused(&response, notice, clock, "").unwrap_or(Delivery::Done),
         Err(error) => transport::later(notice, transport::fault(&error)),
     }

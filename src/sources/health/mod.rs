@@ -16,6 +16,7 @@ use crate::{
     clock::Clock,
     config::HealthSettings,
     domain::{HealthProbe, Observation, Observed, PodTarget, ProbeOutcome, ProbeResult, ProbeVia, Scheme, TrialTarget},
+    wire::Wire,
 };
 use futures::{StreamExt, future::BoxFuture, stream};
 use reqwest::Url;
@@ -39,6 +40,7 @@ const ALL: Duration = Duration::from_secs(20);
 /// The prober.
 pub(super) struct Health {
     settings: HealthSettings,
+    wire: Wire,
     clock: Clock,
     resolver: GuardedResolver,
     plain: OnceLock<Option<reqwest::Client>>,
@@ -54,8 +56,8 @@ struct Job<'a> {
 }
 
 impl Health {
-    pub(super) fn new(settings: &HealthSettings, clock: Clock, guard: Guard) -> Self {
-        Self::with_names(settings, clock, guard, BTreeMap::new())
+    pub(super) fn new(settings: &HealthSettings, clock: Clock, guard: Guard, wire: Wire) -> Self {
+        Self { wire, ..Self::with_names(settings, clock, guard, BTreeMap::new()) }
     }
 
     /// As [`Health::new`], with addresses of some names given instead of asked for.
@@ -67,7 +69,7 @@ impl Health {
     ) -> Self {
         let resolver = GuardedResolver { guard, fixed: Arc::new(fixed) };
         let (plain, tls) = (OnceLock::new(), OnceLock::new());
-        Self { settings: settings.clone(), clock, resolver, plain, tls, turn: AtomicUsize::new(0) }
+        Self { settings: settings.clone(), wire: Wire::Network, clock, resolver, plain, tls, turn: AtomicUsize::new(0) }
     }
 
     /// Built on first use: without CA certificates HTTPS cannot be asked, but plain HTTP can.
@@ -122,7 +124,7 @@ impl Health {
         };
         let Some(client) = self.client(job.probe.scheme) else { return of_fault(Fault::Client) };
         let asked = async {
-            let response = client.get(url).send().await.map_err(|e| Fault::from(&e))?;
+            let response = self.wire.send(client.get(url)).await.map_err(|e| Fault::from(&e))?;
             let said = of_status(response.status().as_u16());
             if said.0 != ProbeOutcome::Pass || !is_json(&media_type(&response)) {
                 return Ok(said);

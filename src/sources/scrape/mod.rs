@@ -19,6 +19,7 @@ use crate::{
     clock::Clock,
     config::ScrapeSettings,
     domain::{Counts, Observation, Observed, PodTarget, Preset, TrialTarget},
+    wire::Wire,
 };
 use futures::{StreamExt, future::BoxFuture, stream};
 use reqwest::{Url, header::ACCEPT};
@@ -43,6 +44,7 @@ const LONGEST_PATH: usize = 1024;
 /// The direct reader.
 pub(super) struct Scrape {
     client: reqwest::Client,
+    wire: Wire,
     settings: ScrapeSettings,
     clock: Clock,
     guard: Guard,
@@ -75,7 +77,7 @@ impl Miss {
 impl Scrape {
     /// # Errors
     /// [`SourceError::Settings`] when no HTTP client can be made.
-    pub(super) fn new(settings: &ScrapeSettings, clock: Clock, guard: Guard) -> Result<Self, SourceError> {
+    pub(super) fn new(settings: &ScrapeSettings, clock: Clock, guard: Guard, wire: Wire) -> Result<Self, SourceError> {
         let client = builder(Duration::from_secs(2), settings.timeout)
             // Plain HTTP needs no CA certificates; without this line it would.
             .tls_certs_only([])
@@ -84,14 +86,18 @@ impl Scrape {
             .build()
             .map_err(|_| SourceError::Settings(Fault::Client.to_string()))?;
         let (malformed, turn) = (AtomicU64::new(0), AtomicUsize::new(0));
-        Ok(Self { client, settings: settings.clone(), clock, guard, malformed, turn })
+        Ok(Self { client, wire, settings: settings.clone(), clock, guard, malformed, turn })
     }
 
     async fn scrape(&self, trial: &TrialTarget, pod: &PodTarget, url: Url) -> Result<Observed, Miss> {
         let address = pod.address.ok_or(Miss::Fault(Fault::Dns))?;
         self.guard.admit(address).map_err(|f| Miss::Fault(Fault::Forbidden(f.0)))?;
         let request = self.client.get(url).header(ACCEPT, "text/plain;version=0.0.4");
-        let response = request.send().await.map_err(|e| Miss::Fault(Fault::from(&e)))?;
+        let sent = tokio::time::timeout(self.settings.timeout, self.wire.send(request));
+        let response = match sent.await {
+            Ok(sent) => sent.map_err(|e| Miss::Fault(Fault::from(&e)))?,
+            Err(_) => return Err(Miss::Fault(Fault::Timeout)),
+        };
         if response.status() != 200 {
             return Err(Miss::Status(response.status().as_u16()));
         }

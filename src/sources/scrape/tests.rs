@@ -10,7 +10,7 @@ http_requests_total{code=\"200\"} 95\nhttp_requests_total{code=\"500\"} 5\nnot a
 http_request_duration_seconds_bucket{le=\"0.10\"} 80\nhttp_request_duration_seconds_bucket{le=\"+Inf\"} 100\n";
 
 fn scrape() -> Scrape {
-    Scrape::new(&ScrapeSettings::default(), Clock::system(), Guard::Loopback).unwrap()
+    Scrape::new(&ScrapeSettings::default(), Clock::system(), Guard::Loopback, Wire::Network).unwrap()
 }
 
 fn at(pod: &mut PodTarget, address: std::net::SocketAddr) {
@@ -107,7 +107,7 @@ async fn an_endless_page_is_cut() {
 #[tokio::test]
 async fn forbidden_addresses_are_not_asked() {
     let server = Server::new(|_| response(200, "text/plain", PAGE)).await;
-    let strict = Scrape::new(&ScrapeSettings::default(), Clock::system(), Guard::Strict).unwrap();
+    let strict = Scrape::new(&ScrapeSettings::default(), Clock::system(), Guard::Strict, Wire::Network).unwrap();
     let read = strict.read_all(&[two(server.address, server.address)]).await;
     assert!(!read.ok && read.reason.unwrap().contains("127.0.0.1 is not allowed"));
     assert!(server.seen().is_empty());
