@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_file_is_followed_through_symlink_swaps_and_garbage() {
+    async fn fault_71_the_file_is_followed_through_symlink_swaps_and_garbage() {
         let dir = tempfile::tempdir().unwrap();
         mount(dir.path(), "v1", OBSERVE.as_bytes());
         let path = dir.path().join("thresholds.yaml");
