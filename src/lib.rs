@@ -41,6 +41,8 @@ pub mod cluster;
 pub mod config;
 pub mod domain;
 pub mod executor;
+#[cfg(test)]
+mod fuzz_tests;
 pub mod record;
 pub mod report;
 pub mod serve;
