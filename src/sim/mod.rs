@@ -130,6 +130,19 @@ impl Sim {
         result
     }
 
+    /// The same without waking the open watches.
+    fn faults_quietly<R>(&self, act: impl FnOnce(&mut Faults) -> R) -> R {
+        act(&mut lock(&self.0.faults))
+    }
+
+    /// Reads as somebody who may be served by a lagging server. `quorum`: asked for the newest.
+    fn read<R>(&self, who: &str, quorum: bool, act: impl FnOnce(&Store) -> R) -> R {
+        match self.faults_quietly(|faults| faults.stale(who, quorum)) {
+            Some(stale) => act(&stale),
+            None => self.with(|world| act(&world.store)),
+        }
+    }
+
     /// What the cluster stores now, standing still: for [`Stale`] views and comparisons.
     pub fn snapshot(&self) -> Arc<Store> {
         self.with(|world| Arc::new(world.store.clone()))
@@ -154,7 +167,7 @@ impl Sim {
     /// can be put before and after it. A crash here never returns.
     pub async fn write_elsewhere<R>(&self, who: &str, write: Written, act: impl Future<Output = R>) -> R {
         self.alive(who).await;
-        let number = self.faults(|faults| faults.note(who, write));
+        let number = self.faults_quietly(|faults| faults.note(who, write));
         self.crash_point(who, number, When::BeforeSend).await;
         let result = act.await;
         self.crash_point(who, number, When::BeforeAnswer).await;
