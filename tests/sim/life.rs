@@ -9,12 +9,13 @@ use lastgood::{
     cluster::{Cluster, Contact},
     config::{ActiveThresholds, Reload, Reloaded, Settings, Thresholds},
     domain::Snapshot,
-    sim::{Sim, Written},
+    sim::{Sim, Written, pod_http},
     sources::Sources,
     wire::{Lost, Peer, Wire},
 };
 use serde_json::{Value, json};
 use std::{
+    net::IpAddr,
     path::Path,
     sync::{Arc, Mutex},
 };
@@ -32,17 +33,19 @@ pub struct Receivers {
 struct Outside {
     sim: Sim,
     who: String,
-    pods: Wire,
     receivers: Receivers,
 }
 
 impl Peer for Outside {
     fn answer(&self, request: reqwest::Request) -> BoxFuture<'static, Result<http::Response<Vec<u8>>, Lost>> {
         if request.url().host_str() != Some("receivers.test") {
-            return match &self.pods {
-                Wire::Simulated(peer) => peer.answer(request),
-                Wire::Network => Box::pin(std::future::ready(Err(Lost::Refused))),
+            let address = request.url().host_str().and_then(|host| host.parse::<IpAddr>().ok());
+            let (Some(address), Some(port)) = (address, request.url().port_or_known_default()) else {
+                return Box::pin(std::future::ready(Err(Lost::NoName)));
             };
+            let ask = pod_http::Ask { method: request.method(), path: request.url().path() };
+            let answer = self.sim.with(|world| pod_http::respond(world, (address, port).into(), ask));
+            return Box::pin(std::future::ready(answer));
         }
         let channel = request.url().path().trim_start_matches('/').to_owned();
         let key = request.headers().get("x-lastgood-id").and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
@@ -91,7 +94,7 @@ impl Life {
         let thresholds = Thresholds::parse("thresholds.yaml", &config.thresholds).unwrap();
         let reload = Reload::new("thresholds.yaml", thresholds, Some(&config.thresholds), clock.now());
         let (tx, rx) = watch::channel(Arc::new(reload.active()));
-        let outside = Outside { sim: sim.clone(), who: who.into(), pods: sim.wire(who), receivers: receivers.clone() };
+        let outside = Outside { sim: sim.clone(), who: who.into(), receivers: receivers.clone() };
         let wire = Wire::Simulated(Arc::new(outside));
         let cluster = Cluster {
             reader: sim.client(who),
