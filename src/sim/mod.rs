@@ -5,37 +5,31 @@
 //! that servers and tests share; it maps tokio's time (real or paused) to the world's and wakes who waits for writes.
 //! A world outlives the runtime it was used in: the time goes on where it stood.
 
+pub mod address;
 mod api;
+pub mod behaviour;
+pub mod controllers;
+pub mod kubelet;
+mod object;
+pub mod pod_http;
+pub mod random;
 pub mod refusal;
 pub mod resource;
+#[cfg(test)]
+mod stage;
 pub mod store;
+pub mod traffic;
+pub mod world;
 
+pub use behaviour::Behaviour;
 pub use refusal::Refusal;
 pub use resource::{Key, Resource};
 pub use store::{Manager, Store};
+pub use world::World;
 
 use jiff::{SignedDuration, Timestamp};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::{runtime, sync::watch, time::Instant};
-
-/// Everything there is in the simulated cluster.
-#[derive(Debug)]
-pub struct World {
-    /// The objects.
-    pub store: Store,
-}
-
-impl World {
-    /// Moves the world to a time: whatever was due happens. Going back is not possible; it then stays.
-    pub fn step(&mut self, now: Timestamp) {
-        self.store.set_now(now.max(self.store.now()));
-    }
-
-    /// When something happens next without anybody's doing.
-    pub fn due(&self) -> Option<Timestamp> {
-        None
-    }
-}
 
 /// A shared handle of one simulated cluster. Copies are the same cluster.
 #[derive(Clone, Debug)]
@@ -60,7 +54,7 @@ struct Anchor {
 impl Sim {
     /// A cluster whose time begins at `start`. Equal seeds and equal requests make equal clusters.
     pub fn new(start: Timestamp, seed: u64) -> Self {
-        let world = World { store: Store::new(start, seed) };
+        let world = World::new(start, seed);
         let written = watch::Sender::new(world.store.revision());
         Self(Arc::new(Shared { world: Mutex::new(world), anchor: Mutex::default(), written }))
     }
