@@ -117,6 +117,7 @@ impl World {
     fn settle(&mut self) {
         for _ in 0..ROUNDS {
             let before = self.store.revision();
+            self.store.collect_garbage();
             self.controllers.settle(&mut self.store, &mut self.random);
             self.kubelet.sync(&mut self.store, &self.behaviours, &mut self.addresses);
             let now = self.store.now();

@@ -134,9 +134,9 @@ fn concerned<'a>(store: &Store, key: &Key, states: impl Iterator<Item = &'a Valu
 
 /// The objects of a kind that a controller owns, by its uid.
 fn owned(store: &Store, resource: Resource, namespace: &str, uid: &str) -> Vec<(Key, Value)> {
-    let all = store.list(resource, Some(namespace));
-    all.filter(|(_, object)| super::object::controller(object) == uid)
-        .map(|(key, object)| (key.clone(), object.clone()))
+    let keys = store.owned_by(uid).filter(|key| key.resource == resource && key.namespace == namespace);
+    keys.filter_map(|key| Some((key.clone(), store.get(key)?.clone())))
+        .filter(|(_, object)| super::object::controller(object) == uid)
         .collect()
 }
 
