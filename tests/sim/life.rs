@@ -8,7 +8,6 @@ use lastgood::{
     clock::{Clock, seconds},
     cluster::{Cluster, Contact},
     config::{ActiveThresholds, Reload, Reloaded, Settings, Thresholds},
-    domain::Snapshot,
     sim::{Sim, Written, pod_http},
     sources::Sources,
     wire::{Lost, Peer, Wire},
@@ -77,7 +76,6 @@ pub struct Config {
 
 /// A daemon that runs.
 pub struct Life {
-    pub snapshot: watch::Receiver<Arc<Snapshot>>,
     thresholds: watch::Sender<Arc<ActiveThresholds>>,
     reload: Reload,
     stop: watch::Sender<bool>,
@@ -115,10 +113,9 @@ impl Life {
             identity: format!("{who}-{}", seconds(sim.now())),
         };
         let daemon = Daemon::new(surroundings).unwrap();
-        let snapshot = daemon.snapshot();
         let (stop, stopped) = watch::channel(false);
         let task = tokio::spawn(daemon.run(stopped));
-        Self { snapshot, thresholds: tx, reload, stop, clock, task }
+        Self { thresholds: tx, reload, stop, clock, task }
     }
 
     /// The thresholds file has another text now; whether it is in force.

@@ -1,6 +1,7 @@
 //! Whole stories in the simulated cluster, in paused time: real daemons, crashes at every write, generated sequences of
 //! what people do, stale and lost messages; and the invariants I1 to I18 held against what happened.
 
+mod crashes;
 mod invariants;
 mod life;
 mod play;
@@ -8,7 +9,10 @@ mod story;
 mod team;
 
 use play::{Plan, Played, play, unexpected};
-use std::sync::Mutex;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Mutex,
+};
 use story::Story;
 
 /// Does something with each item on all cores; gathers what went wrong, in order.
@@ -23,7 +27,11 @@ fn each<T: Sync>(items: &[T], check: impl Fn(&T) -> Vec<String> + Sync) -> Vec<S
                     let at = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                     items.get(at).map(|item| (at, item))
                 } {
-                    wrong.lock().unwrap().push((at, check(item)));
+                    let checked = catch_unwind(AssertUnwindSafe(|| check(item))).unwrap_or_else(|panic| {
+                        let said = panic.downcast_ref::<String>().cloned();
+                        vec![said.or(panic.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_default()]
+                    });
+                    wrong.lock().unwrap().push((at, checked));
                 }
             });
         }

@@ -156,7 +156,7 @@ async fn live(
 async fn script(sim: &Sim, story: &Story, progress: &mut Progress, daemon: &mut Life) -> bool {
     until(sim, progress.began).await;
     while let Some(step) = story.steps.get(progress.step) {
-        wait(sim, story, step, progress).await;
+        wait(sim, step, progress).await;
         team::act(sim, story, &step.workload, &step.act);
         progress.step += 1;
         progress.due = None;
@@ -187,15 +187,16 @@ async fn script(sim: &Sim, story: &Story, progress: &mut Progress, daemon: &mut 
     false
 }
 
-async fn wait(sim: &Sim, story: &Story, step: &Step, progress: &mut Progress) {
+async fn wait(sim: &Sim, step: &Step, progress: &mut Progress) {
     if progress.due.is_none() {
         let deadline = sim.now() + SignedDuration::try_from(PATIENCE).unwrap();
         while let Some(when) = &step.when
             && !sim.with(|world| holds(world, &step.workload, when))
         {
             if sim.now() >= deadline {
-                let (at, found) = (progress.step, sim.with(|world| incidents(world)));
-                panic!("{}: step {at} waits in vain for {when:?}; incidents: {found:#?}", story.name);
+                let all = sim.with(|world| incidents(world));
+                let told: Vec<String> = all.iter().map(lastgood::report::text::paragraph).collect();
+                panic!("step {} waits in vain for {when:?}; incidents: {told:#?}", progress.step);
             }
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
@@ -217,7 +218,7 @@ fn holds(world: &World, workload: &str, when: &Condition) -> bool {
     let phase = || {
         let uid = object.map(|o| o["metadata"]["uid"].as_str().unwrap_or_default().to_owned());
         let mut all = incidents(world);
-        all.retain(|i| Some(&i.spec.workload.uid) == uid.as_ref());
+        all.retain(|i| workload.is_empty() || Some(&i.spec.workload.uid) == uid.as_ref());
         all.last().and_then(|i| i.status.as_ref().map(|s| format!("{:?}", s.phase)))
     };
     when.image.as_ref().is_none_or(|image| object.and_then(image_of).as_ref() == Some(image))

@@ -99,6 +99,8 @@ pub enum Act {
     Thresholds(Value),
     /// The daemon is asked to stop, and started again.
     RestartDaemon(bool),
+    /// `kubectl delete pods` of all pods.
+    DeletePods(bool),
     /// An object is removed.
     Remove { resource: String, name: String },
     /// Nothing but time.

@@ -110,6 +110,13 @@ pub fn act(sim: &Sim, story: &Story, workload: &str, act: &Act) {
             Act::Image { name, does } => world.set_behaviour(name, does.clone()),
             Act::Load(load) => world.set_load(namespace, name, *load),
             Act::Outage(share) => world.traffic.set_outage(*share),
+            Act::DeletePods(_) => {
+                let pods = world.store.list(Resource::Pods, Some(namespace));
+                let ours = pods.filter(|(_, pod)| pod["metadata"]["labels"]["app"] == name).map(|(key, _)| key.clone());
+                for pod in ours.collect::<Vec<_>>() {
+                    let _ = world.store.delete(&pod);
+                }
+            }
             Act::Remove { resource, name } => {
                 let resource = *Resource::ALL.iter().find(|r| r.plural() == resource).expect("a kind");
                 let _ = world.store.delete(&Key::new(resource, namespace, name.as_str()));
