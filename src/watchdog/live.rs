@@ -7,6 +7,10 @@ use crate::{
 use std::{collections::BTreeMap, sync::Arc};
 use tokio::task::AbortHandle;
 
+/// Latency says nothing in the first minute of a pod, and a slow revision needs another to be seen: before that,
+/// silence about it is no praise (I2).
+const HEARD: Seconds = 120.0;
+
 /// What a rollout is watched for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
@@ -117,15 +121,18 @@ impl Live {
     }
 
     /// Whether the revision on trial may be presumed good although its trial has not ended: its numbers speak
-    /// for it, or it went through the whole watch and nothing speaks against it.
+    /// for it and have had time to, or it went through the whole watch and nothing speaks against it.
     pub fn speaks_for_itself(&self, now: Seconds) -> bool {
         let Some(judgement) = &self.judgement else { return false };
         let watch = self.rules.as_ref().map_or(f64::MAX, |rules| rules.watch.as_secs_f64());
-        let soaked = self.watch_from.is_some_and(|from| now - from >= watch);
+        let ready_for = self.watch_from.map_or(0.0, |from| now - from);
+        let soaked = ready_for >= watch;
+        // A first deploy has nothing better before it.
+        let heard = ready_for >= HEARD.min(watch / 4.0) || self.from.as_ref().is_some_and(|from| from.0 == "none");
         match judgement.verdict {
             _ if judgement.baseline_good == Some(false) => judgement.verdict == Verdict::Pass,
             Verdict::Pass => true,
-            Verdict::Watching => judgement.log_e < 0.0 || soaked,
+            Verdict::Watching => (heard && judgement.log_e < 0.0) || soaked,
             Verdict::Unknown(_) => soaked,
             Verdict::Fail(_) | Verdict::Hold(_) => false,
         }

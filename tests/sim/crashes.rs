@@ -44,7 +44,8 @@ fn end(played: &Played) -> End {
         let of = |resource| world.store.list(resource, None);
         let workloads = team::KINDS.iter().flat_map(|kind| of(*kind));
         let workloads = workloads.map(|(key, o)| (key.to_string(), format!("{} x{}", image(o), o["spec"]["replicas"])));
-        let pins = of(Resource::ControllerRevisions).filter(|(_, o)| !o["metadata"]["labels"]["lastgood.dev/pin"].is_null());
+        let pins =
+            of(Resource::ControllerRevisions).filter(|(_, o)| !o["metadata"]["labels"]["lastgood.dev/pin"].is_null());
         let pins = pins.map(|(key, o)| format!("{} {}", key.namespace, image(&o["data"])));
         (workloads.collect(), pins.collect(), incidents(world))
     });
@@ -56,7 +57,12 @@ fn end(played: &Played) -> End {
         let target = spec.target.as_ref().map(|t| first(&t.images)).unwrap_or_default();
         lines.push(format!("{} {} -> {target}: {phase}", spec.workload.name, first(&spec.bad.images)));
         let word = format!("/{name}/{}/", phase.replace(' ', "-"));
-        told.extend(e.told.iter().filter(|t| t.key.contains(&word)).map(|t| format!("{} {} {phase}", t.channel, spec.workload.name)));
+        told.extend(
+            e.told
+                .iter()
+                .filter(|t| t.key.contains(&word))
+                .map(|t| format!("{} {} {phase}", t.channel, spec.workload.name)),
+        );
     }
     lines.sort();
     End { workloads, incidents: lines, undos, pins, told, reports: e.reports.len() }
@@ -82,7 +88,8 @@ fn points(writes: &[Written]) -> Vec<(usize, When)> {
 fn kill_everywhere(stride: usize) -> (usize, usize) {
     let only = std::env::var("SIM_STORY").ok();
     let stories = story::all().into_iter().filter(|s| s.crash && only.as_ref().is_none_or(|o| s.name == *o));
-    let references: Vec<(Story, Played)> = stories.map(|story| (story.clone(), play(&story, &Plan::default()))).collect();
+    let references: Vec<(Story, Played)> =
+        stories.map(|story| (story.clone(), play(&story, &Plan::default()))).collect();
     let mut all: Vec<(&Story, &Played, (usize, When))> = Vec::new();
     for (story, reference) in &references {
         assert_eq!(wrong(reference, story), [""; 0], "{} without a crash", story.name);
@@ -100,7 +107,9 @@ fn kill_everywhere(stride: usize) -> (usize, usize) {
         if is != was {
             said.push(format!("it ends otherwise:\n  {is:?}\n  {was:?} without a crash"));
         }
-        said.iter().map(|text| format!("{}: killed {:?} at write {} ({what}): {text}", story.name, crash.1, crash.0)).collect()
+        said.iter()
+            .map(|text| format!("{}: killed {:?} at write {} ({what}): {text}", story.name, crash.1, crash.0))
+            .collect()
     });
     assert!(found.is_empty(), "{} of {} points:\n{}", found.len(), chosen.len(), found.join("\n"));
     (chosen.len(), all.len())

@@ -311,7 +311,8 @@ fn object(image: &str) -> Value {
 fn good() -> Evidence {
     let (before, mut after) = (object("v2"), object("v1"));
     after["metadata"]["annotations"][UNDO_ANNOTATION] = json!(format!("u1/{}/id7", hash(&object("v1"))));
-    let state = |at, object: &Value, complete| State { at, uid: "u1".into(), template: template(object).clone(), complete };
+    let state =
+        |at, object: &Value, complete| State { at, uid: "u1".into(), template: template(object).clone(), complete };
     let incident = json!({
         "metadata": {"name": "web-1"}, "spec": {"bad": {"hash": hash(&before)}},
         "status": {"phase": "Verified", "undoId": "id7"},

@@ -76,8 +76,12 @@ enum Ended {
     Restarted,
 }
 
-/// Plays a story to its end.
+/// Plays a story to its end. `SIM_LOG=debug` shows what the daemon says.
 pub fn play(story: &Story, plan: &Plan) -> Played {
+    if let Ok(level) = std::env::var("SIM_LOG") {
+        let filter = tracing_subscriber::EnvFilter::new(format!("lastgood={level}"));
+        let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    }
     let start: Timestamp = "2026-03-01T08:00:00Z".parse().unwrap();
     let sim = Sim::new(start, plan.seed);
     let folder = tempfile::tempdir().unwrap();
@@ -259,7 +263,13 @@ fn arrived(world: &World, object: &Value) -> bool {
 // ---------------------------------------------------------------------------------------------
 // Evidence
 
-fn gather(sim: &Sim, audit: &[Audited], folder: &std::path::Path, receivers: &Receivers, armed: &[(f64, String)]) -> Evidence {
+fn gather(
+    sim: &Sim,
+    audit: &[Audited],
+    folder: &std::path::Path,
+    receivers: &Receivers,
+    armed: &[(f64, String)],
+) -> Evidence {
     let mut evidence = Evidence {
         told: receivers.told.lock().unwrap().clone(),
         channels: CHANNELS.map(str::to_owned).into(),
@@ -364,7 +374,9 @@ fn was_there(log: &[lastgood::sim::store::Entry], revision: u64, incident: &Valu
         }
     }
     let name = workload.object["metadata"]["name"].as_str().unwrap_or_default();
-    let ours = pods.values().filter(|pod| pod["metadata"]["labels"]["app"] == name && pod["metadata"]["deletionTimestamp"].is_null());
+    let ours = pods
+        .values()
+        .filter(|pod| pod["metadata"]["labels"]["app"] == name && pod["metadata"]["deletionTimestamp"].is_null());
     live.revision.0 == target
         && complete(workload.key.resource, &workload.object)
         && ours.clone().all(|pod| pod["spec"]["containers"][0]["image"] == *image)
@@ -408,7 +420,8 @@ fn one(played: &Played, expected: &Expected) -> Vec<String> {
     let mut wrong = Vec::new();
     let (namespace, name) = place(&expected.workload);
     let full = format!("{namespace}/{name}");
-    let object = played.sim.with(|world| team::find(world, &expected.workload).and_then(|k| world.store.get(&k).cloned()));
+    let object =
+        played.sim.with(|world| team::find(world, &expected.workload).and_then(|k| world.store.get(&k).cloned()));
     let object = object.unwrap_or_default();
     let mut differs = |what: &str, is: String, wanted: String| {
         if is != wanted {

@@ -90,7 +90,10 @@ pub enum Act {
     /// Deleted and made anew at once, with this image.
     Recreate(String),
     /// An image does something else from now on, also where it runs.
-    Image { name: String, does: Behaviour },
+    Image {
+        name: String,
+        does: Behaviour,
+    },
     /// So many requests a second.
     Load(f64),
     /// A share of all requests of all services fails from now on.
@@ -102,7 +105,10 @@ pub enum Act {
     /// `kubectl delete pods` of all pods.
     DeletePods(bool),
     /// An object is removed.
-    Remove { resource: String, name: String },
+    Remove {
+        resource: String,
+        name: String,
+    },
     /// Nothing but time.
     Nothing(bool),
 }

@@ -94,7 +94,9 @@ pub fn act(sim: &Sim, story: &Story, workload: &str, act: &Act) {
         let key = |world: &World| find(world, workload);
         let stamp = world.store.now().to_string();
         match act {
-            Act::Deploy(image) => edit(world, key(world), |o| o["spec"]["template"]["spec"]["containers"][0]["image"] = json!(image)),
+            Act::Deploy(image) => {
+                edit(world, key(world), |o| o["spec"]["template"]["spec"]["containers"][0]["image"] = json!(image))
+            }
             Act::Edit(patch) => edit(world, key(world), |o| merge(o, patch)),
             Act::Restart(_) => edit(world, key(world), |o| {
                 let annotations = json!({"kubectl.kubernetes.io/restartedAt": stamp});
