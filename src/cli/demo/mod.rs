@@ -22,7 +22,7 @@ use crate::{
 use clap::Args;
 use jiff::{SignedDuration, Timestamp};
 use narrator::{Line, Narrator, image};
-use scenery::{HONESTY, NAMESPACE, SERVICES, THRESHOLDS, set_up};
+use scenery::{HONESTY, KUBECTL, NAMESPACE, SERVICES, THRESHOLDS, set_up};
 use std::{io::Write, path::PathBuf, sync::Arc, time::Duration};
 use tokio::{sync::watch, task::JoinHandle, time::sleep};
 
@@ -204,12 +204,12 @@ impl<'a> Play<'a> {
         let to = format!("shop/{service}:{version}");
         let key = Key::new(Resource::Deployments, NAMESPACE, service);
         let changed = self.sim.with(|world| {
-            world.store.update(&key, Manager("kubectl-set"), |deployment| {
+            world.store.update(&key, Manager(KUBECTL), |deployment| {
                 deployment["spec"]["template"]["spec"]["containers"][0]["image"] = to.clone().into();
             })
         });
         changed.map_err(|refusal| Failure::new(exit::ERROR, refusal.to_string()))?;
-        let text = format!("kubectl set image deployment/{service} {service}={to}");
+        let text = format!("kubectl apply -f {service}.yaml    # image: {to}");
         self.say(&Line { colour: Some(Colour::Bold), ..Line::new("you", text) })
     }
 

@@ -74,6 +74,8 @@ impl Narrator {
 
     fn event(&mut self, event: &Value) -> Option<Line> {
         let (reason, note) = (text(event, "/reason"), text(event, "/note"));
+        // What follows the first sentence of a notice is in the journal, too.
+        let note = if reason.starts_with("Undo") { note.split(". ").next().unwrap_or(note) } else { note };
         let workload = text(event, "/regarding/name");
         self.told.push((workload.to_owned(), reason.to_owned()));
         let colour = match reason {
@@ -83,7 +85,7 @@ impl Narrator {
             "RolloutWatched" => None,
             _ => Some(Colour::Yellow),
         };
-        Some(Line { colour, ..Line::new("lastgood", format!("{workload}: {}: {note}", spoken(reason))) })
+        Some(Line { colour, ..Line::new("lastgood", format!("{workload}: {}{note}", spoken(reason))) })
     }
 
     fn incident(&mut self, name: &str, incident: &Value) -> Vec<Line> {
@@ -93,8 +95,8 @@ impl Narrator {
         let fresh = entries.get(*told..).unwrap_or_default();
         *told = entries.len();
         let workload = text(incident, "/spec/workload/name");
-        // The verdict and the outcome are Events as well.
-        let steps = fresh.iter().filter(|entry| !matches!(text(entry, "/step"), "decided" | "outcome"));
+        // The verdict is an Event as well.
+        let steps = fresh.iter().filter(|entry| text(entry, "/step") != "decided");
         steps
             .map(|entry| Line {
                 colour: Some(Colour::Dim),
@@ -136,17 +138,15 @@ impl Narrator {
     }
 }
 
-/// The reason of an Event as one would say it.
+/// The reason of an Event as one would say it; the notices of an undo say it themselves.
 fn spoken(reason: &str) -> &str {
     match reason {
-        "RolloutWatched" => "watching",
-        "RolloutPassed" => "PASSED",
-        "RolloutBad" => "BAD",
-        "RolloutHeld" => "HELD, not undone",
-        "RolloutUnknown" => "cannot tell",
-        "UndoStarted" => "UNDO SENT",
-        "UndoVerified" => "UNDO VERIFIED",
-        other => other,
+        "RolloutWatched" => "watching: ",
+        "RolloutPassed" => "PASSED: ",
+        "RolloutBad" => "BAD: ",
+        "RolloutHeld" => "HELD, not undone: ",
+        "RolloutUnknown" => "cannot tell: ",
+        _ => "",
     }
 }
 
@@ -163,12 +163,13 @@ fn pin(revision: &Value) -> Option<Line> {
 /// A container that begins to wait before its next start.
 fn crash(before: Option<&Value>, pod: &Value) -> Option<Line> {
     let state = |pod: &Value| text(pod, "/status/containerStatuses/0/state/waiting/reason").to_owned();
-    if state(pod) != "CrashLoopBackOff" || before.is_some_and(|before| state(before) == "CrashLoopBackOff") {
+    let leaving = !text(pod, "/metadata/deletionTimestamp").is_empty();
+    if leaving || state(pod) != "CrashLoopBackOff" || before.is_some_and(|before| state(before) == "CrashLoopBackOff") {
         return None;
     }
     let restarts = pod.pointer("/status/containerStatuses/0/restartCount").and_then(Value::as_i64).unwrap_or(0);
     let name = text(pod, "/metadata/name");
-    Some(Line::new("cluster", format!("{name} crashed again: CrashLoopBackOff after {restarts} restarts")))
+    Some(Line::new("cluster", format!("{name} crashed: CrashLoopBackOff (restarts so far: {restarts})")))
 }
 
 /// Image of a workload.

@@ -5,6 +5,8 @@ use serde_json::{Value, json};
 
 /// Where the services live.
 pub(super) const NAMESPACE: &str = "shop";
+/// How the API server knows those who use `kubectl apply`.
+pub(super) const KUBECTL: &str = "kubectl-client-side-apply";
 /// Requests a second to each service.
 pub(super) const RATE: f64 = 100.0;
 
@@ -47,7 +49,7 @@ pub(super) fn set_up(world: &mut World) -> Result<(), String> {
         world.set_behaviour(image, behaviour);
     }
     let mut create = |resource, namespace: &str, object| {
-        let created = world.store.create(resource, namespace, object, Manager("kubectl"));
+        let created = world.store.create(resource, namespace, object, Manager(KUBECTL));
         created.map(drop).map_err(|refusal| refusal.to_string())
     };
     create(Resource::Namespaces, "", json!({"metadata": {"name": NAMESPACE}}))?;
