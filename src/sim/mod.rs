@@ -5,23 +5,38 @@
 //! that servers and tests share; it maps tokio's time (real or paused) to the world's and wakes who waits for writes.
 //! A world outlives the runtime it was used in: the time goes on where it stood.
 
+pub mod address;
 mod api;
 pub mod audit;
+pub mod behaviour;
+pub mod controllers;
 mod defaults;
 pub mod faults;
 mod fields;
+pub mod kubelet;
+mod listeners;
 mod managed;
+mod object;
 mod patch;
+pub mod pod_http;
+pub mod random;
 pub mod refusal;
 pub mod resource;
 pub mod selector;
+#[cfg(test)]
+mod stage;
 pub mod store;
+pub mod traffic;
+mod wire;
+pub mod world;
 
 pub use audit::{Asked, Audited};
+pub use behaviour::Behaviour;
 pub use faults::{Fault, Faults, Rule, Stale, When, Written};
 pub use refusal::Refusal;
 pub use resource::{Key, Resource};
 pub use store::{Manager, Store};
+pub use world::World;
 
 use jiff::{SignedDuration, Timestamp};
 use std::{
@@ -29,26 +44,6 @@ use std::{
     time::Duration,
 };
 use tokio::{runtime, sync::watch, time::Instant};
-
-/// Everything there is in the simulated cluster.
-#[derive(Debug)]
-pub struct World {
-    /// The objects.
-    pub store: Store,
-}
-
-impl World {
-    /// Moves the world to a time: whatever was due happens. Going back is not possible; it then stays.
-    pub fn step(&mut self, now: Timestamp) {
-        self.store.set_now(now.max(self.store.now()));
-        self.store.collect_garbage();
-    }
-
-    /// When something happens next without anybody's doing.
-    pub fn due(&self) -> Option<Timestamp> {
-        None
-    }
-}
 
 /// A shared handle of one simulated cluster. Copies are the same cluster.
 #[derive(Clone, Debug)]
@@ -82,7 +77,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Sim {
     /// A cluster whose time begins at `start`. Equal seeds and equal requests make equal clusters.
     pub fn new(start: Timestamp, seed: u64) -> Self {
-        let world = World { store: Store::new(start, seed) };
+        let world = World::new(start, seed);
         let written = watch::Sender::new(world.store.revision());
         Self(Arc::new(Shared {
             world: Mutex::new(world),
@@ -103,6 +98,14 @@ impl Sim {
         *anchor = Some(from);
         let gone = SignedDuration::try_from(from.at.elapsed()).unwrap_or(SignedDuration::MAX);
         from.world.checked_add(gone).unwrap_or(Timestamp::MAX)
+    }
+
+    /// Lets time pass in one leap. Clocks that were set before do not know of it: leap before anybody lives here.
+    pub fn leap(&self, span: SignedDuration) {
+        let then = self.now().checked_add(span).unwrap_or(Timestamp::MAX);
+        self.with(|world| world.step(then));
+        let runtime = runtime::Handle::try_current().map(|handle| handle.id());
+        *lock(&self.0.anchor) = runtime.ok().map(|runtime| Anchor { runtime, at: Instant::now(), world: then });
     }
 
     /// Does something with the world as it is now, and lets the world react to it. `act` must not use this handle.

@@ -2,6 +2,7 @@
 
 use super::{Change, Manager, Store, delete::has_finalizers, seconds};
 use crate::sim::{
+    controllers::count_template,
     defaults, managed,
     refusal::Refusal,
     resource::{Key, Resource},
@@ -83,6 +84,9 @@ impl Store {
             put_status(&mut object, &defaults::first_status(resource).map_or(Value::Null, |s| json!({"status": s})));
         }
         defaults::complete(resource, &mut object);
+        if resource == Resource::DaemonSets {
+            count_template(None, &mut object);
+        }
         if resource == Resource::Services && object["spec"]["clusterIP"].is_null() {
             let n = self.random() % 60_000 + 256;
             let address = format!("10.96.{}.{}", n / 256, n % 254 + 1);
@@ -201,6 +205,9 @@ impl Store {
             }
         }
         defaults::complete(key.resource, new);
+        if key.resource == Resource::DaemonSets {
+            count_template(Some(old), new);
+        }
         defaults::validate(key, Some(old), new)?;
         if key.resource.has_generation() && wants_another(key.resource, old, new) {
             new["metadata"]["generation"] = (old["metadata"]["generation"].as_u64().unwrap_or(0) + 1).into();
