@@ -89,7 +89,8 @@ type Running = ((watch::Sender<bool>, JoinHandle<()>), Vec<JoinHandle<()>>);
 impl<'a> Play<'a> {
     fn begin(fast: bool, reports: PathBuf, style: Style, out: &'a mut dyn Write) -> Result<(Self, Running), Failure> {
         let defect = |why: String| Failure::new(exit::ERROR, format!("the simulated cluster cannot be set up: {why}"));
-        let start = Clock::system().timestamp();
+        // Kubernetes keeps whole seconds: so every run falls on them alike.
+        let start = Timestamp::from_second(Clock::system().timestamp().as_second())?;
         let sim = Sim::new(start.checked_sub(BEFORE)?, SEED);
         install(&sim);
         sim.with(|world| {

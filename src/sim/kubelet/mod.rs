@@ -153,3 +153,6 @@ pub fn node(name: &str, now: Timestamp) -> Value {
         },
     })
 }
+
+#[cfg(test)]
+mod tests;
