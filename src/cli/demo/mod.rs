@@ -42,6 +42,8 @@ pub(super) struct DemoArgs {
 
 /// How long the services had been running before the daemon came.
 const BEFORE: SignedDuration = SignedDuration::from_mins(20);
+/// Columns of a line.
+const WIDTH: usize = 118;
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 const USERS_EVERY: f64 = 10.0;
 /// Chance in the simulated cluster.
@@ -271,9 +273,12 @@ impl<'a> Play<'a> {
 
     fn say(&mut self, line: &Line) -> Result<(), Failure> {
         let at = self.sim.now().duration_since(self.began).as_secs_f64();
-        let text = printable(&line.text);
-        let text = line.colour.map_or(text.clone(), |colour| self.style.paint(colour, &text).into_owned().into());
-        writeln!(self.out, "{at:>6.1} s  {:<8}  {text}", line.who)?;
+        let mut head = format!("{at:>6.1} s  {:<8}  ", line.who);
+        for part in wrapped(&printable(&line.text), WIDTH - head.len()) {
+            let text = line.colour.map_or(part.as_str().into(), |colour| self.style.paint(colour, &part));
+            writeln!(self.out, "{head}{text}")?;
+            head = " ".repeat(head.len());
+        }
         Ok(self.out.flush()?)
     }
 
@@ -295,4 +300,19 @@ impl<'a> Play<'a> {
         let good = self.shown.len() == 4 && self.shown.iter().all(|shown| shown.missing.is_empty());
         Ok(if good { exit::OK } else { exit::ERROR })
     }
+}
+
+/// A text in lines of so many characters, broken between words.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut().filter(|line| line.chars().count() + 1 + word.chars().count() <= width) {
+            Some(line) => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            None => lines.push(word.to_owned()),
+        }
+    }
+    lines
 }
