@@ -22,6 +22,7 @@ pub mod pod_http;
 pub mod random;
 pub mod refusal;
 pub mod resource;
+mod schema;
 pub mod selector;
 #[cfg(test)]
 mod stage;

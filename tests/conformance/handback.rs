@@ -72,7 +72,7 @@ async fn without_a_hand_back_the_next_apply_conflicts(g: Ground) {
     undone_after_apply(&g).await;
     let status = refused(g.apply(&g.at(WEB), "team", &fix()).await);
     assert_eq!(status.code, 409);
-    let said = "Apply failed with 2 conflicts: conflicts with \"lastgood\" using apps/v1:\n- .spec.template.spec.containers[name=\"app\"].env[name=\"A\"].value\n- .spec.template.spec.containers[name=\"app\"].image";
+    let said = "Apply failed with 2 conflicts: conflicts with \"lastgood\" using apps/v1:\n- .spec.template.spec.containers[name=\"app\"].image\n- .spec.template.spec.containers[name=\"app\"].env[name=\"A\"].value";
     assert_eq!(status.message, said);
 }
 

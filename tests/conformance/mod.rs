@@ -75,7 +75,7 @@ type Answer = Result<Value, Status>;
 impl Ground {
     /// The collection of a kind in the case's namespace: `deployments`, `pods`, …
     fn at(&self, plural: &str) -> String {
-        let group = match plural.split('/').next().unwrap_or_default() {
+        let group = match plural.split(['/', '?']).next().unwrap_or_default() {
             "deployments" | "replicasets" | "statefulsets" | "daemonsets" | "controllerrevisions" => "/apis/apps/v1",
             "leases" => "/apis/coordination.k8s.io/v1",
             "incidents" => "/apis/lastgood.dev/v1",

@@ -11,7 +11,7 @@ cases![
     a_selector_cannot_change,
     defaults_are_filled_in_once,
     a_stale_version_cannot_replace,
-    another_uid_is_a_conflict,
+    another_uid_is_another_object,
     the_same_again_writes_nothing,
     what_is_wanted_raises_the_generation,
     a_status_write_raises_no_generation,
@@ -155,11 +155,15 @@ async fn a_stale_version_cannot_replace(g: Ground) {
     assert_eq!(code(g.merge(&g.at("configmaps/a"), "t", &patch).await), (409, "Conflict".into()));
 }
 
-async fn another_uid_is_a_conflict(g: Ground) {
-    g.create("deployments", &deployment("web", "shop/web:ok-v1")).await;
-    let patch = json!({"metadata": {"uid": "00000000-0000-4000-8000-000000000000", "labels": {"x": "y"}}});
-    let status = refused(g.merge(&g.at("deployments/web"), "t", &patch).await);
-    assert_eq!(status.code, 409, "{}", status.message);
+async fn another_uid_is_another_object(g: Ground) {
+    let made = g.create("configmaps", &config_map("a", &json!({}))).await;
+    let other = "00000000-0000-4000-8000-000000000000";
+    let status = refused(g.merge(&g.at("configmaps/a"), "t", &json!({"metadata": {"uid": other}})).await);
+    assert_eq!(status.code, 422);
+    assert!(status.message.ends_with("field is immutable"), "{}", status.message);
+    let mut replaced = made;
+    replaced["metadata"]["uid"] = other.into();
+    assert_eq!(code(g.put(&g.at("configmaps/a"), "t", &replaced).await), (409, "Conflict".into()));
 }
 
 async fn the_same_again_writes_nothing(g: Ground) {
