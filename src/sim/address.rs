@@ -2,7 +2,6 @@
 //!
 //! Fails: a port that cannot be had now is asked for again with the pod's next try.
 
-use super::resource::Key;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
 /// Gives pods their addresses.
@@ -16,7 +15,7 @@ pub struct Addresses {
 /// Listeners that nobody serves yet.
 #[derive(Debug, Default)]
 struct Loopback {
-    opened: Vec<(Key, TcpListener)>,
+    opened: Vec<TcpListener>,
     closed: Vec<SocketAddr>,
 }
 
@@ -27,7 +26,7 @@ impl Addresses {
     }
 
     /// An address for a pod that listens at `port`; on loopback a free port takes its place.
-    pub fn give(&mut self, pod: &Key, port: u16) -> Option<SocketAddr> {
+    pub fn give(&mut self, port: u16) -> Option<SocketAddr> {
         let Some(loopback) = &mut self.loopback else {
             self.given += 1;
             let [_, high, middle, low] = self.given.to_be_bytes();
@@ -39,7 +38,7 @@ impl Addresses {
             Ok((listener.local_addr()?, listener))
         });
         let (address, listener) = opened.ok()?;
-        loopback.opened.push((pod.clone(), listener));
+        loopback.opened.push(listener);
         Some(address)
     }
 
@@ -51,7 +50,7 @@ impl Addresses {
     }
 
     /// Listeners that were opened, and addresses that were closed, since the last call.
-    pub fn news(&mut self) -> (Vec<(Key, TcpListener)>, Vec<SocketAddr>) {
+    pub fn news(&mut self) -> (Vec<TcpListener>, Vec<SocketAddr>) {
         self.loopback.as_mut().map_or_else(Default::default, |loopback| {
             (std::mem::take(&mut loopback.opened), std::mem::take(&mut loopback.closed))
         })

@@ -17,11 +17,13 @@ fn has_template(resource: Resource) -> bool {
 
 /// Fills in what is missing.
 pub(super) fn complete(resource: Resource, object: &mut Value) {
-    if let Some(map) = object.as_object_mut() {
+    // Schemas and what they govern may hold nulls and empty lists that mean something.
+    let is_free = resource.is_custom() || resource == Resource::CustomResourceDefinitions;
+    if let Some(map) = object.as_object_mut().filter(|_| !is_free) {
         for (key, value) in map.iter_mut().filter(|(key, _)| *key == "metadata" || *key == "spec") {
-            tidy(resource, key, value);
+            tidy(key, value);
         }
-        map.retain(|key, value| !(value.is_null() && key != "data"));
+        map.retain(|key, value| !value.is_null() || key == "data");
     }
     if has_template(resource) {
         workload(resource, &mut object["spec"]);
@@ -75,20 +77,20 @@ pub(super) fn first_status(resource: Resource) -> Option<Value> {
 }
 
 /// Drops what a typed object would not write: nulls, empty lists, empty maps of free keys.
-fn tidy(resource: Resource, field: &str, value: &mut Value) {
+fn tidy(field: &str, value: &mut Value) {
     const FREE: [&str; 5] = ["labels", "annotations", "nodeSelector", "limits", "requests"];
     match value {
         Value::Object(map) if field != "managedFields" => {
-            map.iter_mut().for_each(|(key, value)| tidy(resource, key, value));
+            map.iter_mut().for_each(|(key, value)| tidy(key, value));
             map.retain(|key, value| match value {
                 Value::Null => false,
-                Value::Array(list) => !list.is_empty() || resource.is_custom(),
+                Value::Array(list) => !list.is_empty(),
                 Value::Object(map) => !(map.is_empty() && FREE.contains(&key.as_str())),
                 _ => true,
             });
         }
         Value::Array(list) if field != "managedFields" => {
-            list.iter_mut().for_each(|item| tidy(resource, field, item));
+            list.iter_mut().for_each(|item| tidy(field, item));
             if field == "env" {
                 let unvalued = |item: &mut Map<String, Value>| item.get("value").is_some_and(|v| v == "");
                 list.iter_mut().filter_map(Value::as_object_mut).filter_map(|i| unvalued(i).then_some(i)).for_each(

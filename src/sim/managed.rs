@@ -104,8 +104,15 @@ fn stripped(path: &[String]) -> bool {
 
 /// Fields that a write by this way does not own, because it cannot change them.
 fn reset(resource: Resource, subresource: &str, path: &[String]) -> bool {
-    let first = path.first().map(String::as_str);
-    resource.has_status() && if subresource == "status" { first != Some("f:status") } else { first == Some("f:status") }
+    let step = |i: usize| path.get(i).map(String::as_str);
+    match (subresource, step(0)) {
+        _ if !resource.has_status() => false,
+        ("status", Some("f:status")) => false,
+        // Controllers annotate through the status.
+        ("status", Some("f:metadata")) => step(1) != Some("f:annotations"),
+        ("status", _) => true,
+        (_, first) => first == Some("f:status"),
+    }
 }
 
 /// Brings managedFields of `new` up to date after an update (or create: `old` is then empty).
@@ -200,7 +207,8 @@ pub(super) fn apply(
     changed.union(&difference.modified);
     let mut conflicts: Vec<(String, String)> = Vec::new();
     for (_, entry) in entries.iter_mut().enumerate().filter(|(i, _)| *i != own) {
-        let lost: Vec<_> = entry.fields.0.intersection(&changed.0).cloned().collect();
+        let mut lost: Vec<_> = entry.fields.0.intersection(&changed.0).cloned().collect();
+        lost.sort_by_key(|path| level_order(path));
         conflicts.extend(lost.iter().map(|path| (described(entry), in_words(path))));
         entry.fields.subtract(&FieldSet(lost.into_iter().collect()));
         entry.fields.subtract(&difference.removed);
@@ -213,6 +221,11 @@ pub(super) fn apply(
     }
     encode(&mut new, entries);
     Ok(new)
+}
+
+/// The order in which sets are told: at each level what ends there before what goes on.
+fn level_order(path: &[String]) -> Vec<(bool, String)> {
+    path.iter().enumerate().map(|(i, step)| (i + 1 < path.len(), step.clone())).collect()
 }
 
 fn described(entry: &Entry) -> String {

@@ -7,7 +7,7 @@ use super::{
 use crate::sim::{
     Key, Manager, Refusal, Resource, Store, managed, patch,
     selector::Selector,
-    store::{Deletion, Part},
+    store::{Deletion, Part, precondition},
 };
 use serde_json::{Value, json};
 
@@ -91,6 +91,9 @@ impl Write<'_> {
                 ("metadata.resourceVersion".to_owned(), "Invalid value: 0: must be specified for an update".to_owned());
             return Err(Refusal::invalid(&key, &[cause]));
         }
+        let old = store.get(&key).ok_or_else(|| Refusal::not_found(&key))?;
+        let uid = self.body["metadata"]["uid"].as_str().filter(|uid| !uid.is_empty());
+        precondition(&key, old, uid, None)?;
         let object = store.write(&key, self.body.clone(), self.by(), part, self.dry_run())?;
         Ok((200, self.form.show(&object)))
     }

@@ -267,7 +267,8 @@ fn name_new(store: &mut Store, view: &View) {
 }
 
 fn set_revision(store: &mut Store, key: &Key, revision: &str) {
-    let _ = store.update(key, Manager::CONTROLLERS, |deployment| annotate(deployment, REVISION, revision));
+    // Through the status, as the real controller does: its own note must not raise the generation.
+    let _ = store.update_status(key, Manager::CONTROLLERS, |deployment| annotate(deployment, REVISION, revision));
 }
 
 fn copy_annotations(from: &Value, to: &mut Value) {

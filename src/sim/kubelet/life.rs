@@ -241,7 +241,7 @@ impl Life {
             }
             (Stage::Over, _) => {}
             (Stage::Creating | Stage::Pulling(_) | Stage::Misconfigured, _) => {
-                self.address = self.address.or_else(|| addresses.give(&self.key, self.port));
+                self.address = self.address.or_else(|| addresses.give(self.port));
                 match self.address {
                     Some(_) => self.run(now),
                     // No address now: tried again, as a sandbox that cannot be made.

@@ -33,7 +33,7 @@ impl Kubelet {
     pub fn sync(&mut self, store: &mut Store, behaviours: &Behaviours, addresses: &mut Addresses) {
         if store.revision() != self.seen {
             self.seen = store.revision();
-            self.take_in(store, behaviours);
+            self.take_in(store, behaviours, addresses);
         }
         let now = store.now();
         let due: Vec<String> = self
@@ -80,7 +80,7 @@ impl Kubelet {
     }
 
     /// New pods are admitted and bound; of others it is noted that they must go, or are gone.
-    fn take_in(&mut self, store: &mut Store, behaviours: &Behaviours) {
+    fn take_in(&mut self, store: &mut Store, behaviours: &Behaviours, addresses: &mut Addresses) {
         let now = store.now();
         let mut fresh: Vec<(Key, Value)> = Vec::new();
         let mut stored = BTreeMap::new();
@@ -92,7 +92,13 @@ impl Kubelet {
             }
             stored.insert(key.clone(), uid(pod).to_owned());
         }
-        self.pods.retain(|uid, life| stored.get(&life.key) == Some(uid));
+        self.pods.retain(|uid, life| {
+            let there = stored.get(&life.key) == Some(uid);
+            if !there {
+                addresses.release(life.address());
+            }
+            there
+        });
         self.by_key = stored;
         for (key, pod) in fresh {
             self.admit(store, behaviours, &key, &pod);
@@ -147,3 +153,6 @@ pub fn node(name: &str, now: Timestamp) -> Value {
         },
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -32,14 +32,7 @@ impl Store {
 
     pub(in crate::sim) fn delete_with(&mut self, key: &Key, how: &Deletion) -> Result<Option<Value>, Refusal> {
         let old = self.objects.get(key).cloned().ok_or_else(|| Refusal::not_found(key))?;
-        for (wanted, field, word) in [(&how.uid, "uid", "UID"), (&how.version, "resourceVersion", "ResourceVersion")] {
-            let found = old["metadata"][field].as_str().unwrap_or_default();
-            if let Some(wanted) = wanted.as_ref().filter(|w| *w != found) {
-                let why =
-                    format!("Precondition failed: {word} in precondition: {wanted}, {word} in object meta: {found}");
-                return Err(Refusal::conflict(key, &why));
-            }
-        }
+        precondition(key, &old, how.uid.as_deref(), how.version.as_deref())?;
         if how.dry_run {
             return Ok(Some(Value::clone(&old)));
         }
@@ -153,4 +146,21 @@ pub(in crate::sim) fn owners(object: &Value) -> Vec<&str> {
 
 pub(in crate::sim) fn has_finalizers(object: &Value) -> bool {
     object["metadata"]["finalizers"].as_array().is_some_and(|f| !f.is_empty())
+}
+
+/// Refuses unless the object is the one that is meant.
+pub(in crate::sim) fn precondition(
+    key: &Key,
+    object: &Value,
+    uid: Option<&str>,
+    version: Option<&str>,
+) -> Result<(), Refusal> {
+    for (wanted, field, word) in [(uid, "uid", "UID"), (version, "resourceVersion", "ResourceVersion")] {
+        let found = object["metadata"][field].as_str().unwrap_or_default();
+        if let Some(wanted) = wanted.filter(|w| *w != found) {
+            let why = format!("Precondition failed: {word} in precondition: {wanted}, {word} in object meta: {found}");
+            return Err(Refusal::conflict(key, &why));
+        }
+    }
+    Ok(())
 }

@@ -6,7 +6,7 @@
 mod delete;
 mod write;
 
-pub(super) use delete::Deletion;
+pub(super) use delete::{Deletion, precondition};
 pub(super) use write::Part;
 
 use super::resource::{Key, Resource};

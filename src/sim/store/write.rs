@@ -6,6 +6,7 @@ use crate::sim::{
     defaults, managed,
     refusal::Refusal,
     resource::{Key, Resource},
+    schema,
 };
 use serde_json::{Value, json};
 
@@ -80,7 +81,8 @@ impl Store {
                 metadata.remove(field);
             }
         }
-        if resource.has_status() {
+        // A kubelet registers its node with status and all.
+        if resource.has_status() && resource != Resource::Nodes {
             put_status(&mut object, &defaults::first_status(resource).map_or(Value::Null, |s| json!({"status": s})));
         }
         defaults::complete(resource, &mut object);
@@ -93,8 +95,21 @@ impl Store {
             object["spec"]["clusterIP"] = address.clone().into();
             object["spec"]["clusterIPs"] = json!([address]);
         }
+        self.fit_schema(&key, &mut object)?;
         defaults::validate(&key, None, &object)?;
         Ok((key, object))
+    }
+
+    /// Holds an object of a custom kind to its schema.
+    fn fit_schema(&self, key: &Key, object: &mut Value) -> Result<(), Refusal> {
+        let crd = Key::new(Resource::CustomResourceDefinitions, "", key.resource.qualified());
+        let Some(crd) = self.get(&crd).filter(|_| key.resource.is_custom()) else { return Ok(()) };
+        let versions = crd["spec"]["versions"].as_array();
+        let Some(version) = versions.into_iter().flatten().find(|v| v["name"] == key.resource.version()) else {
+            return Ok(());
+        };
+        let causes = schema::fit(&version["schema"]["openAPIV3Schema"], object);
+        if causes.is_empty() { Ok(()) } else { Err(Refusal::invalid(key, &causes)) }
     }
 
     /// What a new object is compared with.
@@ -163,12 +178,8 @@ impl Store {
         }
         let uid = &new["metadata"]["uid"];
         if uid.as_str().is_some_and(|uid| !uid.is_empty()) && *uid != old["metadata"]["uid"] {
-            let why = format!(
-                "Precondition failed: UID in precondition: {}, UID in object meta: {}",
-                uid.as_str().unwrap_or_default(),
-                old["metadata"]["uid"].as_str().unwrap_or_default()
-            );
-            return Err(Refusal::conflict(key, &why));
+            let cause = ("metadata.uid".to_owned(), format!("Invalid value: {uid}: field is immutable"));
+            return Err(Refusal::invalid(key, &[cause]));
         }
         if part == Part::Status && key.resource.has_status() {
             let status = new.get("status").cloned();
@@ -208,6 +219,7 @@ impl Store {
         if key.resource == Resource::DaemonSets {
             count_template(Some(old), new);
         }
+        self.fit_schema(key, new)?;
         defaults::validate(key, Some(old), new)?;
         if key.resource.has_generation() && wants_another(key.resource, old, new) {
             new["metadata"]["generation"] = (old["metadata"]["generation"].as_u64().unwrap_or(0) + 1).into();
