@@ -53,7 +53,7 @@ fn story(seed: u64) -> Story {
     let names: &[&str] = if dice.below(3) == 0 { &["web", "api"] } else { &["web"] };
     let mut story = Story {
         name: format!("seed {seed}"),
-        settle: Duration::from_secs(240),
+        settle: Duration::from_secs(200),
         thresholds: if dice.below(4) == 0 { json!({"defaults": {"mode": "observe"}}) } else { Value::Null },
         ..Story::default()
     };

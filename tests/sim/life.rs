@@ -163,7 +163,7 @@ pub fn thresholds(own: &Value) -> String {
         "kind": "Thresholds",
         "defaults": {
             "mode": "act",
-            "watch": "5m",
+            "watch": "3m",
             "minRequests": 200,
             "metrics": {"preset": "go"},
             "undo": {"maxPerWorkload": "10/1h", "maxPerNamespace": "20/10m", "maxPerCluster": "50/10m", "verifyWithin": "4m"},

@@ -22,7 +22,7 @@ pub const DAEMON: &str = "lastgood";
 /// How long the cluster runs before anybody looks: what was deployed then is old.
 const AGE: SignedDuration = SignedDuration::from_hours(3);
 /// How long the daemon watches before the first step.
-const QUIET: Duration = Duration::from_secs(90);
+const QUIET: Duration = Duration::from_secs(60);
 /// How long nobody watches after a crash.
 const DOWN: Duration = Duration::from_secs(3);
 /// How long a step waits at most.
@@ -187,7 +187,7 @@ async fn script(sim: &Sim, story: &Story, progress: &mut Progress, daemon: &mut 
         tokio::time::sleep(Duration::from_secs(10)).await;
     }
     // And the last word has to be told.
-    tokio::time::sleep(Duration::from_secs(70)).await;
+    tokio::time::sleep(Duration::from_secs(40)).await;
     false
 }
 

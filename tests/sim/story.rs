@@ -29,7 +29,7 @@ pub struct Story {
     pub settings: Value,
     pub steps: Vec<Step>,
     /// How long the daemon is watched after the last step before the end is looked at.
-    #[serde(default = "ten_minutes", deserialize_with = "duration")]
+    #[serde(default = "four_minutes", deserialize_with = "duration")]
     pub settle: Duration,
     #[serde(default)]
     pub expect: Vec<Expected>,
@@ -185,8 +185,8 @@ fn duration<'de, D: Deserializer<'de>>(d: D) -> Result<Duration, D::Error> {
     parse_duration(&String::deserialize(d)?).map_err(D::Error::custom)
 }
 
-fn ten_minutes() -> Duration {
-    Duration::from_secs(600)
+fn four_minutes() -> Duration {
+    Duration::from_secs(240)
 }
 
 fn shop() -> String {
