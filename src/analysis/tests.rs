@@ -404,9 +404,6 @@ fn outage_of_both_versions_is_held_and_new_alone_is_not() {
 }
 
 #[test]
-<<<<<<< HEAD
-fn fault_48_s34_counter_resets_are_no_errors() {
-=======
 fn an_outage_while_pods_move_over_is_not_blamed_on_the_new_ones() {
     // Before the outage nearly all requests were the old pods', during it more and more are the new ones': over
     // the same minutes the new ones fail more often, at each moment they do not.
@@ -419,8 +416,7 @@ fn an_outage_while_pods_move_over_is_not_blamed_on_the_new_ones() {
 }
 
 #[test]
-fn s34_counter_resets_are_no_errors() {
->>>>>>> wt-d
+fn fault_48_s34_counter_resets_are_no_errors() {
     let mut story = Story::new(19, FINE);
     story.roll(4, 15.0);
     for _ in 0..60 {
