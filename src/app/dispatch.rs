@@ -40,6 +40,7 @@ impl Dispatch {
             while tasks.try_join_next().is_some() {}
             match decision {
                 Decision::Recovery(recovery) => self.executor.recovery(*recovery),
+                Decision::Judged { ref judgement, .. } if !self.leadership.leads() => self.executor.judged(judgement),
                 // Only the leader writes and tells; the others judge along, to be ready.
                 _ if !self.leadership.leads() => {}
                 Decision::Began { workload, uid, from, vouched, .. } => {
@@ -48,6 +49,7 @@ impl Dispatch {
                     }
                 }
                 Decision::Judged { judgement, uid, began, changed } => {
+                    self.executor.judged(&judgement);
                     if changed {
                         self.tell(&mut tasks, &judgement, uid.clone());
                     }

@@ -128,6 +128,17 @@ fn runs(played: &Played, workload: &str, image: &str) -> bool {
     })
 }
 
+/// Whether an Event on the object says that something is wrong, and why nobody is convicted.
+fn held(played: &Played, uid: &str) -> bool {
+    let of = |e: &&Value| e["regarding"]["uid"] == uid;
+    played
+        .evidence
+        .events
+        .iter()
+        .filter(of)
+        .any(|e| e["type"] == "Warning" || e["reason"].as_str().is_some_and(|r| r.contains("Hold")))
+}
+
 /// What the oracle has to say.
 fn oracle(story: &Story, played: &Played) -> Vec<String> {
     let undos = |w: &&Write| w.before["spec"]["template"] != w.after["spec"]["template"];
@@ -153,16 +164,21 @@ fn oracle(story: &Story, played: &Played) -> Vec<String> {
             played.sim.with(|world| team::find(world, &workload.name).and_then(|key| world.store.get(&key).cloned()));
         let Some(live) = live else { continue };
         let uid = live["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
-        let off = live["metadata"]["annotations"]["lastgood.dev/mode"] == "off";
-        let told = named.contains_key(&(uid, image(&live).to_owned()));
+        // What cannot be judged is not asked for: latency without a past, an object made anew, a switch-off.
+        let mut acts = story.steps.iter().filter(|step| step.workload == workload.name).map(|step| &step.act);
+        let unjudged = acts.any(|act| match act {
+            Act::Recreate(_) => true,
+            Act::Edit(patch) => patch["metadata"]["annotations"]["lastgood.dev/mode"] == "off",
+            _ => false,
+        });
         // A StatefulSet has no deadline for progress, and one whose pod of an older version hangs makes no new one.
         let silent = workload.kind == "StatefulSet"
             && (image(&live).contains("never-ready") || !runs(played, &workload.name, image(&live)));
-        if silent {
-            continue;
-        }
-        if is_bad(image(&live)) && live["spec"]["paused"] != json!(true) && !off && !told {
-            wrong.push(format!("{} stays live, is bad, and no Incident tells of it", image(&live)));
+        let slow = image(&live).contains("slow");
+        let told = named.contains_key(&(uid.clone(), image(&live).to_owned())) || held(played, &uid);
+        let paused = live["spec"]["paused"] == json!(true);
+        if is_bad(image(&live)) && !paused && !unjudged && !silent && !slow && !told {
+            wrong.push(format!("{} stays live, is bad, and nobody is told", image(&live)));
         }
     }
     wrong.into_iter().map(|what| format!("{}: {what}", story.name)).collect()

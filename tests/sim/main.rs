@@ -2,6 +2,7 @@
 //! what people do, stale and lost messages; and the invariants I1 to I18 held against what happened.
 
 mod crashes;
+mod faults;
 mod generated;
 mod invariants;
 mod life;

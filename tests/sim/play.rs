@@ -3,17 +3,17 @@
 use crate::{
     invariants::{Evidence, State, Verified, Write},
     life::{self, CHANNELS, Config, Life, Receivers},
-    story::{Act, Expected, Step, Story, When as Condition, place},
+    story::{Act, Age, Expected, Step, Story, When as Condition, place},
     team,
 };
 use jiff::{SignedDuration, Timestamp};
 use lastgood::{
     clock::seconds,
     cluster::TemplateMark,
-    sim::{Audited, Key, Resource, Sim, When, World, Written},
+    sim::{Audited, Faults, Key, Resource, Sim, Stale, Store, When, World, Written, store::Entry},
 };
 use serde_json::Value;
-use std::{collections::BTreeMap, fs, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fs, path::Path, sync::Arc, time::Duration};
 use tempfile::TempDir;
 use tokio::sync::Notify;
 
@@ -34,6 +34,8 @@ pub struct Plan {
     pub seed: u64,
     /// The daemon dies at this moment of its n-th write.
     pub crash: Option<(usize, When)>,
+    /// The daemon also dies this long after the first step is due, each time.
+    pub deaths: Vec<Duration>,
     /// Called with the cluster before the daemon starts, to add faults.
     pub prepare: Option<Arc<dyn Fn(&Sim) + Send + Sync>>,
     /// Other daemons that run all the time beside it, and how far their clocks are off.
@@ -42,7 +44,7 @@ pub struct Plan {
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { seed: 1, crash: None, prepare: None, others: Vec::new() }
+        Self { seed: 1, crash: None, deaths: Vec::new(), prepare: None, others: Vec::new() }
     }
 }
 
@@ -68,6 +70,9 @@ struct Progress {
     settled: Timestamp,
     /// When workloads were armed: each change of thresholds.
     armed: Vec<(f64, String)>,
+    remembered: Option<Arc<Store>>,
+    /// What etcd has forgotten since.
+    forgotten: Vec<Entry>,
 }
 
 enum Ended {
@@ -101,6 +106,8 @@ pub fn play(story: &Story, plan: &Plan) -> Played {
         armed: vec![(0.0, config.thresholds.clone())],
         config,
         settled: now,
+        remembered: None,
+        forgotten: Vec::new(),
     };
     let (mut lives, mut writes) = (0, Vec::new());
     loop {
@@ -119,7 +126,7 @@ pub fn play(story: &Story, plan: &Plan) -> Played {
         }
     }
     let audit = sim.audit(|_| true);
-    let evidence = gather(&sim, &audit, folder.path(), &receivers, &progress.armed);
+    let evidence = gather(&sim, &audit, folder.path(), &receivers, &progress);
     Played { sim, evidence, writes, lives, audit, receivers, _folder: folder }
 }
 
@@ -129,7 +136,7 @@ async fn live(
     plan: &Plan,
     progress: &mut Progress,
     crash: Option<(usize, When)>,
-    folder: &std::path::Path,
+    folder: &Path,
     receivers: &Receivers,
 ) -> Ended {
     let driving = sim.clone();
@@ -145,9 +152,26 @@ async fn live(
         // Lives as long as the runtime: the task holds what it needs.
         std::mem::forget(Life::start(sim, who, &progress.config, folder, receivers, *off));
     }
+    let deaths = plan.deaths.iter().map(|at| progress.began + SignedDuration::try_from(*at).unwrap());
+    let death = deaths.filter(|at| *at > sim.now()).min();
+    let death = async move {
+        match death {
+            Some(at) => until(sim, at).await,
+            None => std::future::pending().await,
+        }
+    };
     let restart = tokio::select! {
+        () = death => {
+            sim.faults(|faults| faults.kill(DAEMON));
+            // With others beside it the runtime lives on: nothing that the dead one asks for arrives any more.
+            if !plan.others.is_empty() {
+                script(sim, story, progress, &mut daemon, folder).await;
+                return Ended::Settled;
+            }
+            return Ended::Died;
+        }
         () = died.notified() => return Ended::Died,
-        restart = script(sim, story, progress, &mut daemon) => restart,
+        restart = script(sim, story, progress, &mut daemon, folder) => restart,
     };
     if restart {
         daemon.stop().await;
@@ -157,10 +181,13 @@ async fn live(
 }
 
 /// Does the steps from where the story stands; tells whether the daemon is to be restarted.
-async fn script(sim: &Sim, story: &Story, progress: &mut Progress, daemon: &mut Life) -> bool {
+async fn script(sim: &Sim, story: &Story, progress: &mut Progress, daemon: &mut Life, folder: &Path) -> bool {
     until(sim, progress.began).await;
     while let Some(step) = story.steps.get(progress.step) {
         wait(sim, step, progress).await;
+        if let Act::Compact(_) = step.act {
+            progress.forgotten.extend(log(sim));
+        }
         team::act(sim, story, &step.workload, &step.act);
         progress.step += 1;
         progress.due = None;
@@ -174,6 +201,21 @@ async fn script(sim: &Sim, story: &Story, progress: &mut Progress, daemon: &mut 
                 }
             }
             Act::RestartDaemon(true) => return true,
+            Act::Api(fault) => team::disturb(sim, DAEMON, fault),
+            Act::Heal(_) => sim.faults(Faults::heal),
+            Act::Remember(_) => progress.remembered = Some(sim.snapshot()),
+            Act::Stale(age) => {
+                let view = if *age == Age::Now { None } else { progress.remembered.clone() };
+                let stale = Stale { view: view.unwrap_or_else(|| sim.snapshot()), quorum_too: true };
+                sim.faults(|faults| faults.freeze(DAEMON, stale));
+            }
+            Act::BreakDisk(broken) => {
+                let reports = folder.join("reports");
+                let _ = fs::remove_dir_all(&reports).and(Ok(())).or_else(|_| fs::remove_file(&reports));
+                if *broken {
+                    fs::write(&reports, "in the way").unwrap();
+                }
+            }
             _ => {}
         }
     }
@@ -234,7 +276,7 @@ fn holds(world: &World, workload: &str, when: &Condition) -> bool {
 pub fn incidents(world: &World) -> Vec<lastgood::record::Incident> {
     let stored = world.store.list(Resource::Incidents, None);
     let mut all: Vec<lastgood::record::Incident> =
-        stored.map(|(_, object)| serde_json::from_value(object.clone()).unwrap()).collect();
+        stored.filter_map(|(_, object)| serde_json::from_value(object.clone()).ok()).collect();
     all.sort_by_key(|i| i.spec.decided);
     all
 }
@@ -263,13 +305,7 @@ fn arrived(world: &World, object: &Value) -> bool {
 // ---------------------------------------------------------------------------------------------
 // Evidence
 
-fn gather(
-    sim: &Sim,
-    audit: &[Audited],
-    folder: &std::path::Path,
-    receivers: &Receivers,
-    armed: &[(f64, String)],
-) -> Evidence {
+fn gather(sim: &Sim, audit: &[Audited], folder: &Path, receivers: &Receivers, progress: &Progress) -> Evidence {
     let mut evidence = Evidence {
         told: receivers.told.lock().unwrap().clone(),
         channels: CHANNELS.map(str::to_owned).into(),
@@ -285,13 +321,19 @@ fn gather(
         evidence.incidents = of(Resource::Incidents);
         evidence.events = of(Resource::Events);
     });
-    history(sim, audit, armed, &mut evidence);
+    history(sim, audit, progress, &mut evidence);
     evidence
 }
 
+/// All writes that etcd remembers.
+fn log(sim: &Sim) -> Vec<Entry> {
+    sim.with(|world| world.store.since(world.store.floor()).unwrap_or_default().to_vec())
+}
+
 /// Goes through the store's log once: states of workloads, the daemon's writes, verifications.
-fn history(sim: &Sim, audit: &[Audited], armed: &[(f64, String)], evidence: &mut Evidence) {
-    let log = sim.with(|world| world.store.since(world.store.floor()).unwrap_or_default().to_vec());
+fn history(sim: &Sim, audit: &[Audited], progress: &Progress, evidence: &mut Evidence) {
+    let log: Vec<Entry> = progress.forgotten.iter().cloned().chain(log(sim)).collect();
+    let armed = &progress.armed;
     let by_revision: BTreeMap<u64, &Audited> = audit
         .iter()
         .filter(|a| a.succeeded() && a.asked.is_write())
@@ -359,7 +401,7 @@ fn complete(resource: Resource, object: &Value) -> bool {
 }
 
 /// I13: at this version, every pod of the Incident's workload was of the target and Ready.
-fn was_there(log: &[lastgood::sim::store::Entry], revision: u64, incident: &Value) -> bool {
+fn was_there(log: &[Entry], revision: u64, incident: &Value) -> bool {
     let uid = &incident["spec"]["workload"]["uid"];
     let target = incident["spec"]["target"]["hash"].as_str().unwrap_or_default();
     let upto = || log.iter().filter(|e| e.revision <= revision);

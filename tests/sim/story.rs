@@ -109,8 +109,51 @@ pub enum Act {
         resource: String,
         name: String,
     },
+    /// From now on requests of the daemon go wrong.
+    Api(Fault),
+    /// All of that ends.
+    Heal(bool),
+    /// A version of the cluster is kept, for `stale`.
+    Remember(bool),
+    /// The daemon reads from an API server that stands still: as it is now, or (`remembered`) as it was then.
+    Stale(Age),
+    /// etcd forgets old versions.
+    Compact(bool),
+    /// The folder of reports is lost; with `true` it cannot be made again either, until it is `false`.
+    BreakDisk(bool),
+    /// Merged over every Incident, as another version of Lastgood would write it.
+    Incidents(Value),
     /// Nothing but time.
     Nothing(bool),
+}
+
+/// What goes wrong with requests of the daemon.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Fault {
+    /// `refuse`, `deny`, `resetBefore`, `resetAfter`, `lost`, `lostAnswer`, `garbage`, `truncated`, `cutWatch`,
+    /// `silentWatch`, `doubledWatch`, `reversedWatch`: see `lastgood::sim::Fault`.
+    pub how: String,
+    /// Of `refuse` and `deny`.
+    #[serde(default)]
+    pub status: u16,
+    /// Of `refuse`, in seconds.
+    #[serde(default)]
+    pub retry_after: Option<u32>,
+    /// `all`, `reads`, `writes`, `watches`, `undo`, `incidents`.
+    pub only: String,
+    #[serde(default)]
+    pub times: Option<usize>,
+    #[serde(default)]
+    pub chance: Option<f64>,
+}
+
+/// Which old version is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Age {
+    Now,
+    Remembered,
 }
 
 /// What a step waits for; at most half an hour.

@@ -1,8 +1,8 @@
 //! What people do to the cluster: the team's manifests, and the steps of a story. All of it goes to the store at once,
 //! as somebody else's `kubectl`: none of it is subject to the daemon's faults.
 
-use crate::story::{Act, Story, Workload, place};
-use lastgood::sim::{Key, Manager, Resource, Sim, World};
+use crate::story::{Act, Fault, Story, Workload, place};
+use lastgood::sim::{self, Key, Manager, Resource, Sim, World};
 use serde_json::{Value, json};
 
 /// A secret that stands in every template, and must be seen nowhere else (I12).
@@ -123,9 +123,58 @@ pub fn act(sim: &Sim, story: &Story, workload: &str, act: &Act) {
                 let resource = *Resource::ALL.iter().find(|r| r.plural() == resource).expect("a kind");
                 let _ = world.store.delete(&Key::new(resource, namespace, name.as_str()));
             }
-            Act::Thresholds(_) | Act::RestartDaemon(_) | Act::Nothing(_) => {}
+            Act::Compact(_) => world.store.forget(),
+            Act::Incidents(patch) => {
+                // A later version brings its own schema.
+                let crd = Key::new(Resource::CustomResourceDefinitions, "", "incidents.lastgood.dev");
+                let schema = "/spec/versions/0/schema/openAPIV3Schema/properties/status/properties/phase/enum";
+                edit(world, Some(crd), |o| match o.pointer_mut(schema).and_then(Value::as_array_mut) {
+                    Some(phases) => phases.push(patch["status"]["phase"].clone()),
+                    None => panic!("the schema of phases was not found"),
+                });
+                let all: Vec<Key> = world.store.list(Resource::Incidents, None).map(|(key, _)| key.clone()).collect();
+                for key in all {
+                    world.store.update(&key, Manager("another-version"), |o| merge(o, patch)).unwrap();
+                }
+            }
+            _ => {}
         }
     });
+}
+
+/// Puts a fault on the daemon's way to the API server.
+pub fn disturb(sim: &Sim, who: &'static str, fault: &Fault) {
+    let how = match fault.how.as_str() {
+        "refuse" => sim::Fault::Refuse(fault.status, fault.retry_after),
+        "deny" => sim::Fault::Deny(fault.status),
+        "resetBefore" => sim::Fault::ResetBefore,
+        "resetAfter" => sim::Fault::ResetAfter,
+        "lost" => sim::Fault::Lost,
+        "lostAnswer" => sim::Fault::LostAnswer,
+        "garbage" => sim::Fault::Garbage("<html>sign in</html>".into()),
+        "truncated" => sim::Fault::Truncated,
+        "cutWatch" => sim::Fault::CutWatch,
+        "silentWatch" => sim::Fault::SilentWatch,
+        "doubledWatch" => sim::Fault::DoubledWatch,
+        "reversedWatch" => sim::Fault::ReversedWatch,
+        other => panic!("there is no fault {other}"),
+    };
+    let only = fault.only.clone();
+    let rule = sim::Rule::new(how, move |asked| {
+        asked.who == who
+            && match only.as_str() {
+                "all" => true,
+                "reads" => matches!(asked.verb, "get" | "list"),
+                "writes" => asked.is_write(),
+                "watches" => asked.verb == "watch",
+                "undo" => asked.writes_workload(),
+                "incidents" => asked.is_write() && asked.resource == Some(Resource::Incidents),
+                other => panic!("there are no requests called {other}"),
+            }
+    });
+    let rule = fault.times.map_or(rule.clone(), |times| rule.times(times));
+    let rule = fault.chance.map_or(rule.clone(), |chance| rule.with_chance(chance));
+    sim.faults(|faults| faults.add(rule));
 }
 
 fn edit(world: &mut World, key: Option<Key>, change: impl FnOnce(&mut Value)) {
