@@ -54,7 +54,8 @@ fn end(played: &Played) -> End {
         let first = |images: &[String]| images.first().cloned().unwrap_or_default();
         let (spec, name) = (&incident.spec, incident.metadata.name.as_deref().unwrap_or_default());
         let phase = incident.status.clone().unwrap_or_default().phase.as_str();
-        let target = spec.target.as_ref().map(|t| first(&t.images)).unwrap_or_default();
+        // What was only reported names the target that was known then, and a pin may not have been made.
+        let target = spec.target.as_ref().filter(|_| phase != "reported").map(|t| first(&t.images)).unwrap_or_default();
         lines.push(format!("{} {} -> {target}: {phase}", spec.workload.name, first(&spec.bad.images)));
         let word = format!("/{name}/{}/", phase.replace(' ', "-"));
         told.extend(

@@ -147,7 +147,10 @@ fn oracle(story: &Story, played: &Played) -> Vec<String> {
         if !is_bad(image(&undo.before)) {
             wrong.push(format!("I3 is broken: {} was undone, and is good", image(&undo.before)));
         }
-        if is_bad(image(&undo.after)) {
+        // Slow is only what is slower than before: the first version of an object made anew is not known to be.
+        let made_slow = |step: &Step| matches!(&step.act, Act::Recreate(made) if made.contains("slow"));
+        let unknowable = image(&undo.after).contains("slow") && story.steps.iter().any(made_slow);
+        if is_bad(image(&undo.after)) && !unknowable {
             wrong.push(format!("I2 is broken: {} was restored, and is bad", image(&undo.after)));
         }
     }
@@ -171,9 +174,10 @@ fn oracle(story: &Story, played: &Played) -> Vec<String> {
             Act::Edit(patch) => patch["metadata"]["annotations"]["lastgood.dev/mode"] == "off",
             _ => false,
         });
-        // A StatefulSet has no deadline for progress, and one whose pod of an older version hangs makes no new one.
-        let silent = workload.kind == "StatefulSet"
-            && (image(&live).contains("never-ready") || !runs(played, &workload.name, image(&live)));
+        // Only Deployments have a deadline for progress; and a StatefulSet whose pod of an older version hangs makes
+        // no new one.
+        let silent = workload.kind != "Deployment" && image(&live).contains("never-ready")
+            || workload.kind == "StatefulSet" && !runs(played, &workload.name, image(&live));
         let slow = image(&live).contains("slow");
         let told = named.contains_key(&(uid.clone(), image(&live).to_owned())) || held(played, &uid);
         let paused = live["spec"]["paused"] == json!(true);
