@@ -3,7 +3,10 @@
 //! Its surroundings are a real cluster and the network, or a simulated cluster; it cannot tell.
 
 use super::{AppError, own_namespace, permissions};
-use super::{dispatch::Dispatch, tell::Teller};
+use super::{
+    dispatch::{Dispatch, WRITES_AT_ONCE},
+    tell::Teller,
+};
 use crate::{
     clock::Clock,
     cluster::{Cluster, ReadError, recent_revisions, watch_freezes, watch_workloads},
@@ -15,16 +18,18 @@ use crate::{
     serve::Heartbeat,
     sources::{Reading, Sources},
     telemetry::metrics,
-    watchdog::{Inputs, Watchdog},
+    watchdog::{AskWorkloads, Inputs, Watchdog},
     wire::Wire,
 };
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 /// Decisions that may wait for those who act.
 const DECISIONS: usize = 256;
 /// Outcomes that may wait to be told; what does not fit is swept up later.
 const OUTCOMES: usize = 256;
+/// Questions that may wait for the loop.
+const ASKS: usize = 4;
 /// The loop turns at least once a tick; this long without a turn it is stuck (I16).
 const STUCK_AFTER: Duration = Duration::from_secs(120);
 /// How long what was begun may go on when the daemon stops; Kubernetes kills it after 30 s. An undo that is
@@ -61,6 +66,7 @@ pub struct Daemon {
     notifiers: Notifiers,
     heartbeat: Heartbeat,
     served: (watch::Sender<Arc<Snapshot>>, watch::Receiver<Arc<Snapshot>>),
+    asks: (mpsc::Sender<AskWorkloads>, mpsc::Receiver<AskWorkloads>),
 }
 
 impl Daemon {
@@ -77,12 +83,18 @@ impl Daemon {
         };
         let notifiers = Notifiers::new(&around.settings.notifiers, context.clone(), around.clock, around.wire.clone())?;
         let (heartbeat, served) = (Heartbeat::new("watchdog", STUCK_AFTER), watch::channel(Arc::default()));
-        Ok(Self { around, own, context, notifiers, heartbeat, served })
+        let asks = mpsc::channel(ASKS);
+        Ok(Self { around, own, context, notifiers, heartbeat, served, asks })
     }
 
-    /// What the daemon knows, for whoever shows it.
+    /// What the daemon knows, for whoever shows it; of each workload only [`Daemon::workloads`] tells.
     pub fn snapshot(&self) -> watch::Receiver<Arc<Snapshot>> {
         self.served.1.clone()
+    }
+
+    /// Takes the question what is known of each workload; it is put together for whoever asks.
+    pub fn workloads(&self) -> mpsc::Sender<AskWorkloads> {
+        self.asks.0.clone()
     }
 
     /// Beats at every turn of the loop (I16).
@@ -92,7 +104,7 @@ impl Daemon {
 
     /// Runs until `stop` turns true, then stops in order; the lease is given back last.
     pub async fn run(self, mut stop: watch::Receiver<bool>) {
-        let Self { around, own, context, notifiers, heartbeat, served } = self;
+        let Self { around, own, context, notifiers, heartbeat, served, asks } = self;
         let Surroundings { settings, thresholds, cluster, sources: (sources, readings), clock, identity, .. } = around;
         let sources = Arc::new(sources);
         tracing::info!(version = env!("CARGO_PKG_VERSION"), cluster = cluster.url, namespace = own, "lastgood starts");
@@ -143,6 +155,7 @@ impl Daemon {
             leadership,
             thresholds: thresholds.clone(),
             working: Arc::default(),
+            turns: Arc::new(Semaphore::new(WRITES_AT_ONCE)),
         };
         let dispatching = tokio::spawn(dispatch.run(decisions_rx));
 
@@ -155,6 +168,7 @@ impl Daemon {
             readings,
             thresholds,
             freezes,
+            asked: asks.1,
             clock,
             interval: settings.interval,
         };
@@ -305,7 +319,7 @@ async fn serve_snapshot(
             _ = tick.tick() => {}
         }
         let (leads, trouble, latest) = (leadership.leads(), leadership.trouble(), from.borrow_and_update().clone());
-        // Thousands of workloads are not copied for nothing.
+        // What is served is made anew only when something changed.
         let said = (latest.t.to_bits(), leads, trouble.clone(), missing.borrow().clone());
         if served.as_ref() == Some(&said) {
             continue;

@@ -123,7 +123,7 @@ pub struct Snapshot {
     pub degraded: Vec<String>,
     /// The thresholds in force.
     pub thresholds: ThresholdsState,
-    /// Every watched workload.
+    /// Every watched workload; empty but in an answer to somebody who asks.
     pub workloads: Vec<WorkloadStatus>,
     /// Malformed objects that were skipped.
     pub skipped: u64,

@@ -5,7 +5,7 @@ use crate::{
     domain::{Judgement, Observed, PodId, PodTarget, Recovery, Revision, Rules, Seconds, TrialTarget, Verdict},
 };
 use std::{collections::BTreeMap, sync::Arc};
-use tokio::task::AbortHandle;
+use tokio::{sync::watch, task::AbortHandle};
 
 /// What a rollout is watched for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +51,8 @@ pub(super) struct Live {
     pub recovery: Option<Recovery>,
     /// What was last told, and when.
     pub said: Option<(Verdict, Seconds)>,
+    /// Tells its opening that the controller has seen the live template.
+    pub observed: watch::Sender<bool>,
     opening: AbortHandle,
 }
 
@@ -61,7 +63,13 @@ impl Drop for Live {
 }
 
 impl Live {
-    pub fn opening(view: Arc<WorkloadView>, purpose: Purpose, inherited: Inherited, opening: AbortHandle) -> Self {
+    pub fn opening(
+        view: Arc<WorkloadView>,
+        purpose: Purpose,
+        inherited: Inherited,
+        observed: watch::Sender<bool>,
+        opening: AbortHandle,
+    ) -> Self {
         Self {
             to: view.template.revision.clone(),
             view,
@@ -79,6 +87,7 @@ impl Live {
             judgement: None,
             recovery: None,
             said: None,
+            observed,
             opening,
         }
     }
