@@ -53,6 +53,9 @@ impl Dispatch {
                         self.pin(&mut tasks, workload, uid, from, PinState::Presumed);
                     }
                 }
+                Decision::Doubted { workload, uid, revision } => {
+                    self.pin(&mut tasks, workload, uid, revision, PinState::Doubted);
+                }
                 Decision::Judged { judgement, uid, began, changed } => {
                     if changed {
                         self.tell(&mut tasks, &judgement, uid.clone());
@@ -77,11 +80,11 @@ impl Dispatch {
         tasks.spawn(async move {
             let _turn = turns.acquire().await;
             match pin(&cluster, &pins, &id, &uid, &revision, state).await {
-                Ok(true) => tracing::info!(workload = %id, revision = %revision, "pinned as {}", state.as_str()),
+                Ok(true) => tracing::info!(workload = %id, revision = %revision, "marked as {}", state.as_str()),
                 Ok(false) => {
-                    tracing::warn!(workload = %id, revision = %revision, "not pinned: history keeps it no more");
+                    tracing::warn!(workload = %id, revision = %revision, "not marked as {}: history keeps it no more", state.as_str());
                 }
-                Err(why) => tracing::warn!(workload = %id, revision = %revision, why, "not pinned"),
+                Err(why) => tracing::warn!(workload = %id, revision = %revision, why, "not marked as {}", state.as_str()),
             }
         });
     }

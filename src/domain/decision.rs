@@ -32,6 +32,15 @@ pub enum Decision {
         /// Whether the verdict is another than at the tick before; else it is told again.
         changed: bool,
     },
+    /// The revision that was serving before a rollout was beyond its limits: presuming it good was wrong.
+    Doubted {
+        /// Which workload.
+        workload: WorkloadId,
+        /// Its uid.
+        uid: String,
+        /// The revision.
+        revision: Revision,
+    },
     /// What the signals say after our undo.
     Recovery(Box<Recovery>),
 }

@@ -51,6 +51,8 @@ pub(super) struct Live {
     pub recovery: Option<Recovery>,
     /// What was last told, and when.
     pub said: Option<(Verdict, Seconds)>,
+    /// Whether it was told that the revision before was beyond its limits.
+    pub doubted: bool,
     /// Tells its opening that the controller has seen the live template.
     pub observed: watch::Sender<bool>,
     opening: AbortHandle,
@@ -87,6 +89,7 @@ impl Live {
             judgement: None,
             recovery: None,
             said: None,
+            doubted: false,
             observed,
             opening,
         }
