@@ -12,8 +12,8 @@ use crate::{
     cluster::{Cluster, ReadError, recent_revisions, watch_freezes, watch_workloads},
     config::{ActiveThresholds, Facts, Settings},
     domain::{Rules, Seconds, Snapshot, WorkloadId},
-    executor::Executor,
-    record::{Incidents, Leadership, Pins, elect},
+    executor::{Executor, workload_of},
+    record::{Incidents, Leadership, Pins, RecentIncidents, elect},
     report::{Context, events::Events, notify::Notifiers},
     serve::Heartbeat,
     sources::{Reading, Sources},
@@ -38,7 +38,10 @@ const GRACE: Duration = Duration::from_secs(15);
 /// Rollouts of StatefulSets and DaemonSets that began longer ago are not looked for at start.
 const LONGEST_WATCH: Seconds = 86_400.0;
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
-const PERMISSIONS_EVERY: Duration = Duration::from_secs(300);
+/// While a permission is missing it is asked for this often, so that granting it is noticed; else only now and
+/// then, since whatever is refused is told where it happens, too.
+const MISSING_EVERY: Duration = Duration::from_secs(300);
+const PERMISSIONS_EVERY: Duration = Duration::from_secs(3600);
 
 /// What a daemon lives in.
 pub struct Surroundings {
@@ -132,9 +135,11 @@ impl Daemon {
             outcomes_tx,
             Some(freezes.clone()),
         ));
+        let recent = RecentIncidents::watch(&cluster, clock);
         let events = Arc::new(Events::new(cluster.writer.clone(), clock, identity));
         let teller = Teller {
             incidents: Incidents::new(cluster.writer.clone(), clock, &cluster.namespaces),
+            recent: recent.clone(),
             events: events.clone(),
             notifiers,
             context,
@@ -144,7 +149,7 @@ impl Daemon {
         };
         let (silence, silenced) = watch::channel(false);
         let telling = tokio::spawn(teller.run(outcomes_rx, silenced));
-        tokio::spawn(sweep(executor.clone(), leadership.clone(), cluster.clone(), thresholds.clone()));
+        tokio::spawn(sweep(executor.clone(), recent.clone(), leadership.clone(), cluster.clone(), thresholds.clone()));
 
         let (decisions_tx, decisions_rx) = mpsc::channel(DECISIONS);
         let dispatch = Dispatch {
@@ -159,9 +164,9 @@ impl Daemon {
         };
         let dispatching = tokio::spawn(dispatch.run(decisions_rx));
 
-        let Some(recent) = wait_for_cluster(&cluster, clock, &heartbeat, &mut stop).await else { return };
+        let Some(newest) = wait_for_cluster(&cluster, clock, &heartbeat, &mut stop).await else { return };
         let inputs = Inputs {
-            recent,
+            recent: newest,
             seen: watch_workloads(&cluster),
             cluster,
             sources,
@@ -230,22 +235,19 @@ async fn wait_for_cluster(
 /// at once when it takes the lead, then again and again.
 async fn sweep(
     executor: Arc<Executor>,
+    mut incidents: RecentIncidents,
     mut leadership: Leadership,
     cluster: Cluster,
     thresholds: watch::Receiver<Arc<ActiveThresholds>>,
 ) {
+    incidents.listed().await;
     loop {
         let mut led = leadership.leads();
         if led {
-            match executor.open().await {
-                Ok(open) => {
-                    for (id, incident) in open {
-                        let rules = rules_now(&cluster, &thresholds, &id).await;
-                        let executor = executor.clone();
-                        tokio::spawn(async move { Box::pin(executor.resume(incident, &rules)).await });
-                    }
-                }
-                Err(error) => tracing::warn!(%error, "open incidents cannot be read; trying again"),
+            for incident in incidents.open() {
+                let rules = rules_now(&cluster, &thresholds, &workload_of(&incident)).await;
+                let executor = executor.clone();
+                tokio::spawn(async move { Box::pin(executor.resume(&incident, &rules)).await });
             }
         }
         let again = tokio::time::sleep(SWEEP_EVERY);
@@ -288,16 +290,16 @@ fn watch_permissions(cluster: &Cluster, own: &str, settings: &Settings) -> watch
     let (client, own, scopes, lease) =
         (cluster.reader.clone(), own.to_owned(), settings.namespaces.clone(), settings.leader_election);
     tokio::spawn(async move {
-        let mut tick = tokio::time::interval(PERMISSIONS_EVERY);
         loop {
-            tick.tick().await;
             let missing = permissions::missing(&client, &own, &scopes, lease).await;
             if *tx.borrow() != missing {
                 missing.iter().for_each(|what| tracing::warn!("{what}"));
             }
+            let pause = if missing.is_empty() { PERMISSIONS_EVERY } else { MISSING_EVERY };
             if tx.send(missing).is_err() {
                 return;
             }
+            tokio::time::sleep(pause).await;
         }
     });
     rx

@@ -22,4 +22,4 @@ pub use pods::{Members, PodSeen};
 pub use recent::recent_revisions;
 pub use template::{TemplateMark, restorable};
 pub use view::{Progress, RawDaemonSet, RawDeployment, RawStatefulSet, UndoMark, WorkloadView, of_raw};
-pub use watch::{Seen, WATCH_SECONDS, watch_workloads};
+pub use watch::{Seen, WATCH_SECONDS, guarded, watch_workloads};

@@ -32,12 +32,7 @@ pub struct Members {
 
 impl Members {
     /// The pods of these revisions of a workload; `named` says by which name each revision goes.
-    pub fn new(
-        id: &WorkloadId,
-        uid: &str,
-        entries: &[RevisionEntry],
-        named: impl Fn(&Revision) -> Revision,
-    ) -> Self {
+    pub fn new(id: &WorkloadId, uid: &str, entries: &[RevisionEntry], named: impl Fn(&Revision) -> Revision) -> Self {
         let key = |e: &RevisionEntry| match id.kind {
             Kind::Deployment => e.object.strip_prefix("ReplicaSet/").map(str::to_owned),
             Kind::StatefulSet | Kind::DaemonSet => Some(e.pod_label.clone()),

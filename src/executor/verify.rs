@@ -167,8 +167,7 @@ async fn look(cluster: &Cluster, claim: &Claim<'_>, now: Seconds) -> Result<Look
     let api: Api<Pod> = Api::namespaced(cluster.reader.clone(), &claim.id.namespace);
     let params = ListParams::default().labels(&view.selector);
     let pods = within(READ_DEADLINE, format!("listing the pods of {}", claim.id), api.list(&params)).await?;
-    let states: Vec<_> =
-        pods.iter().filter_map(|p| members.seen(p)).map(|s| s.state).filter(|s| !s.deleted).collect();
+    let states: Vec<_> = pods.iter().filter_map(|p| members.seen(p)).map(|s| s.state).filter(|s| !s.deleted).collect();
     let good = states.iter().filter(|s| s.revision == *claim.target && s.ready).count();
     let other = states.iter().filter(|s| s.revision != *claim.target).count();
     let desired = usize::try_from(view.progress.desired).unwrap_or(0);
