@@ -11,9 +11,9 @@ use crate::{
     clock::Clock,
     cluster::{Cluster, ReadError, recent_revisions, watch_freezes, watch_workloads},
     config::{ActiveThresholds, Facts, Settings},
-    domain::{Rules, Seconds, Snapshot, WorkloadId},
+    domain::{Conviction, FailReason, Rules, Seconds, Snapshot, WorkloadId},
     executor::{Executor, workload_of},
-    record::{Incidents, Leadership, Pins, RecentIncidents, elect},
+    record::{Incident, Incidents, Leadership, Pins, RecentIncidents, elect},
     report::{Context, events::Events, notify::Notifiers},
     serve::Heartbeat,
     sources::{Reading, Sources},
@@ -37,6 +37,8 @@ const STUCK_AFTER: Duration = Duration::from_secs(120);
 const GRACE: Duration = Duration::from_secs(15);
 /// Rollouts of StatefulSets and DaemonSets that began longer ago are not looked for at start.
 const LONGEST_WATCH: Seconds = 86_400.0;
+/// How long the first list of Incidents is waited for at start.
+const INCIDENTS_WITHIN: Duration = Duration::from_secs(10);
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
 /// While a permission is missing it is asked for this often, so that granting it is noticed; else only now and
 /// then, since whatever is refused is told where it happens, too.
@@ -135,7 +137,7 @@ impl Daemon {
             outcomes_tx,
             Some(freezes.clone()),
         ));
-        let recent = RecentIncidents::watch(&cluster, clock);
+        let mut recent = RecentIncidents::watch(&cluster, clock);
         let events = Arc::new(Events::new(cluster.writer.clone(), clock, identity));
         let teller = Teller {
             incidents: Incidents::new(cluster.writer.clone(), clock, &cluster.namespaces),
@@ -165,8 +167,14 @@ impl Daemon {
         let dispatching = tokio::spawn(dispatch.run(decisions_rx));
 
         let Some(newest) = wait_for_cluster(&cluster, clock, &heartbeat, &mut stop).await else { return };
+        if tokio::time::timeout(INCIDENTS_WITHIN, recent.listed()).await.is_err() {
+            tracing::warn!(
+                "incidents have not been read: an undo that is still being verified is so by the limits of its policy"
+            );
+        }
         let inputs = Inputs {
             recent: newest,
+            convictions: recent.open().iter().filter_map(|i| conviction(i)).collect(),
             seen: watch_workloads(&cluster),
             cluster,
             sources,
@@ -194,6 +202,13 @@ impl Daemon {
             let _ = tokio::time::timeout(Duration::from_secs(5), election).await;
         }
     }
+}
+
+/// Undo id → what the verdict rested on that led to it.
+fn conviction(incident: &Incident) -> Option<(String, Conviction)> {
+    let undo_id = incident.status.as_ref()?.undo_id.clone()?;
+    let reason = FailReason::ALL.iter().find(|reason| reason.as_str() == incident.spec.reason).copied();
+    Some((undo_id, Conviction { reason, limits: incident.spec.limits }))
 }
 
 /// Says at start what each source has to offer.

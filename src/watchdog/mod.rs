@@ -18,7 +18,7 @@ use crate::{
     cluster::{Cluster, Freezes, PodSeen, PodWatches, Seen, Tracker},
     config::ActiveThresholds,
     domain::{
-        Decision, Judgement, Kind, Observation, Observed, Recovery, Rules, Seconds, Snapshot, SourceState,
+        Conviction, Decision, Judgement, Kind, Observation, Observed, Recovery, Rules, Seconds, Snapshot, SourceState,
         WorkloadId, WorkloadStatus,
     },
     sources::{Reading, Sources},
@@ -52,6 +52,8 @@ pub struct Inputs {
     pub thresholds: watch::Receiver<Arc<ActiveThresholds>>,
     /// Uid of a StatefulSet or DaemonSet → when its newest revision was made, for recent ones at start.
     pub recent: BTreeMap<String, Seconds>,
+    /// Undo id → what the verdict rested on, for undos that were being verified at start.
+    pub convictions: BTreeMap<String, Conviction>,
     /// Freezes.
     pub freezes: watch::Receiver<Arc<Freezes>>,
     /// Who asks what is known of each workload.

@@ -205,7 +205,10 @@ impl Watchdog {
         let conditions = conditions(&live.view);
         match live.purpose {
             Purpose::Trial => self.docket.open_after(began, proven, id.clone(), from, to, rules),
-            Purpose::Recovery => self.docket.watch_recovery(began, id.clone(), from, to, rules),
+            Purpose::Recovery => {
+                let convicted = live.view.undo_id().and_then(|undo| self.inputs.convictions.get(undo)).copied();
+                self.docket.watch_recovery(began, id.clone(), from, to, rules, convicted);
+            }
         }
         let mut told = f64::MIN;
         for observed in past {
