@@ -29,10 +29,9 @@ impl Watchdog {
             Seen::Applied(view) => {
                 self.read_rules(&view);
                 self.refresh(&view.id);
-                if let Some(live) = self.live.get(&view.id).filter(|l| l.to == view.template.revision) {
-                    if view.progress.observed {
-                        live.observed.send_replace(true);
-                    }
+                let same = |live: &&Live| view.progress.observed && live.to == view.template.revision;
+                if let Some(live) = self.live.get(&view.id).filter(same) {
+                    live.observed.send_replace(true);
                 }
                 self.tracker.apply(*view)
             }
