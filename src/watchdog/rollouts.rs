@@ -142,7 +142,9 @@ impl Watchdog {
             self.docket.close(&view.id);
             return;
         }
-        let (seen, observed) = watch::channel(view.progress.observed);
+        // A trial that is opened again brings the view that it began with.
+        let latest = self.tracker.get(&view.id).filter(|v| v.template.revision == view.template.revision);
+        let (seen, observed) = watch::channel(latest.unwrap_or(view).progress.observed);
         let opening = Opening {
             cluster: self.inputs.cluster.clone(),
             sources: self.inputs.sources.clone(),
