@@ -136,10 +136,7 @@ impl Live {
         let soaked = self.watch_from.is_some_and(|from| now - from >= watch);
         match judgement.verdict {
             _ if judgement.baseline_good == Some(false) => judgement.verdict == Verdict::Pass,
-            Verdict::Pass => true,
-            Verdict::Watching => judgement.log_e < 0.0 || soaked,
-            Verdict::Unknown(_) => soaked,
-            Verdict::Fail(_) | Verdict::Hold(_) => false,
+            verdict => may_be_presumed_good(verdict, judgement.log_e, soaked),
         }
     }
 
@@ -152,5 +149,34 @@ impl Live {
             // The first word of a trial is "watching": worth no message.
             None => judgement.verdict != Verdict::Watching,
         }
+    }
+}
+
+/// Ten to one against a revision: too much to presume it good, too little to convict it.
+const AGAINST: f64 = 2.3;
+
+fn may_be_presumed_good(verdict: Verdict, log_e: f64, soaked: bool) -> bool {
+    match verdict {
+        Verdict::Pass => true,
+        Verdict::Watching => log_e < 0.0 || soaked && log_e < AGAINST,
+        Verdict::Unknown(_) => soaked && log_e < AGAINST,
+        Verdict::Fail(_) | Verdict::Hold(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{FailReason, UnknownReason};
+
+    #[test]
+    fn whoever_is_half_convicted_is_not_presumed_good_however_long_it_ran() {
+        assert!(may_be_presumed_good(Verdict::Watching, 1.0, true));
+        assert!(!may_be_presumed_good(Verdict::Watching, 1.0, false));
+        assert!(!may_be_presumed_good(Verdict::Watching, 5.0, true), "bad, and restarted right after its watch");
+        assert!(may_be_presumed_good(Verdict::Watching, -1.0, false));
+        assert!(!may_be_presumed_good(Verdict::Watching, f64::NAN, true));
+        assert!(may_be_presumed_good(Verdict::Unknown(UnknownReason::NoData), 0.0, true));
+        assert!(!may_be_presumed_good(Verdict::Fail(FailReason::Errors), 12.0, true));
     }
 }
