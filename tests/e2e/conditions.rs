@@ -1,9 +1,10 @@
 //! What a story waits for, or makes sure does not happen.
 use crate::{
     fail::{Result, bail},
+    receiver::Notice,
     runner::Run,
-    story::{Condition, Pods, VerdictIs},
     wait::{self, Missing},
+    wanted::{Condition, Pods, VerdictIs},
 };
 use serde_json::Value;
 use std::{collections::BTreeMap, time::Duration};
@@ -113,6 +114,26 @@ impl Run<'_> {
             }
             self.daemons.remove(name);
         }
+        if let Some(name) = &c.stopped {
+            let state = self.daemon(name).map_err(|e| e.to_string())?.figures().map_err(|e| e.to_string())?.state();
+            if state != Some('T') {
+                return Err(format!("its state is {state:?}").into());
+            }
+        }
+        if let Some(wanted) = &c.notice {
+            let got = self.receiver.as_ref().ok_or("the daemon of this story has no notices")?.got();
+            let is = |n: &&Notice| n.channel == wanted.channel && wanted.phase.as_ref().is_none_or(|p| n.phase() == p);
+            let count = got.iter().filter(is).count();
+            if count < wanted.at_least {
+                return Err(format!("{count} notices").into());
+            }
+        }
+        if let Some(wanted) = &c.answered {
+            let count = self.stage.audit.by_daemon(&self.namespace, |r| r.code == wanted.code).len();
+            if count < wanted.at_least {
+                return Err(format!("{count} answers").into());
+            }
+        }
         if let Some(wanted) = &c.serves {
             let listen = self.daemon("main").map_err(|e| e.to_string())?.listen;
             let url = format!("http://{listen}{}", wanted.path);
@@ -217,6 +238,15 @@ fn describe(condition: &Condition) -> String {
     }
     if let Some(name) = &c.ended {
         parts.push(format!("daemon {name} has ended"));
+    }
+    if let Some(name) = &c.stopped {
+        parts.push(format!("daemon {name} stands still"));
+    }
+    if let Some(n) = &c.notice {
+        parts.push(format!("{} notice(s) of {} to {}", n.at_least, n.phase.as_deref().unwrap_or("any"), n.channel));
+    }
+    if let Some(a) = &c.answered {
+        parts.push(format!("{} request(s) answered with {}", a.at_least, a.code));
     }
     if let Some(s) = &c.serves {
         parts.push(format!("{} says \"{}\"", s.path, s.text));

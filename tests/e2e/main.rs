@@ -7,6 +7,8 @@ mod daemon;
 mod expectations;
 mod fail;
 mod faults;
+mod figures;
+mod http;
 mod kubelet;
 mod load;
 mod manifest;
@@ -15,11 +17,15 @@ mod network;
 mod options;
 mod plane;
 mod process;
+mod receiver;
+mod relay;
 mod runner;
 mod scale;
+mod steps;
 mod story;
 mod summary;
 mod wait;
+mod wanted;
 
 use fail::{Context, Result, bail};
 use futures::{StreamExt, stream};
@@ -100,7 +106,8 @@ async fn perform(
     if let Some(scale) = &options.scale {
         return at_scale(plane, scale, run, out, &lastgood).await;
     }
-    let (audit, follower) = audit::Audit::follow(&plane.audit_log).await?;
+    let audit = Arc::new(audit::Audit::default());
+    let follower = audit.follow(&plane.audit_log).await?;
     let world = Arc::new(kubelet::World::default());
     let mut background = JoinSet::new();
     background.spawn(kubelet::run(plane.kubelet.clone(), world.clone()));
@@ -155,8 +162,16 @@ async fn at_scale(plane: plane::Plane, scale: &options::Scale, run: &Path, out: 
 async fn play(stage: &Stage, mut stories: Vec<Story>, jobs: usize) -> Result<Vec<Outcome>> {
     let mut outcomes = Vec::new();
     stories.sort_by_key(|s| !s.long);
-    let mut playing = stream::iter(&stories).map(|story| Run::play(stage, story, false)).buffer_unordered(jobs);
-    while let Some(played) = playing.next().await {
+    let (alone, together): (Vec<&Story>, Vec<&Story>) = stories.iter().partition(|s| s.alone);
+    let mut together =
+        stream::iter(together).map(|story| Run::play(stage, story, false)).buffer_unordered(jobs).boxed_local();
+    let mut alone = stream::iter(alone).then(|story| Run::play(stage, story, false)).boxed_local();
+    loop {
+        let played = match together.next().await {
+            None => alone.next().await,
+            played => played,
+        };
+        let Some(played) = played else { break };
         let (outcome, _) = played?;
         stage.plane.must_live().await?;
         let result = if outcome.failure.is_some() { "FAILED" } else { "passed" };
