@@ -138,8 +138,9 @@ impl Run<'_> {
             let listen = self.daemon("main").map_err(|e| e.to_string())?.listen;
             let url = format!("http://{listen}{}", wanted.path);
             let answer = self.stage.plane.http.get(url).send().await.map_err(|e| e.to_string())?;
+            let code = answer.status().as_u16();
             let text = answer.text().await.map_err(|e| e.to_string())?;
-            if !text.contains(&wanted.text) {
+            if !text.contains(&wanted.text) || wanted.code.is_some_and(|wanted| wanted != code) {
                 return Err(format!("it says {}", text.chars().take(300).collect::<String>()).into());
             }
         }
@@ -249,7 +250,8 @@ fn describe(condition: &Condition) -> String {
         parts.push(format!("{} request(s) answered with {}", a.at_least, a.code));
     }
     if let Some(s) = &c.serves {
-        parts.push(format!("{} says \"{}\"", s.path, s.text));
+        let code = s.code.map(|code| format!(" {code}")).unwrap_or_default();
+        parts.push(format!("{} answers{code} \"{}\"", s.path, s.text));
     }
     if let Some(e) = &c.event {
         let what = e.reason.as_deref().or(e.text.as_deref()).unwrap_or("any");

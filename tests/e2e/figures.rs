@@ -47,6 +47,11 @@ impl ProcessFigures {
         Ok(nanos as f64 / 1e9)
     }
 
+    /// A name that no later process has in the same run.
+    pub(crate) fn name(&self) -> String {
+        self.0.display().to_string()
+    }
+
     /// `R` running, `S` sleeping, `T` stopped, …
     pub(crate) fn state(&self) -> Option<char> {
         let text = std::fs::read_to_string(self.0.join("status")).ok()?;

@@ -21,6 +21,7 @@ mod receiver;
 mod relay;
 mod runner;
 mod scale;
+mod soak;
 mod steps;
 mod story;
 mod summary;
@@ -117,6 +118,20 @@ async fn perform(
     let plane = Arc::new(plane);
     let stage = Stage { plane, world, audit, lastgood, out: out.into(), show: options.show };
 
+    if let Some(soak) = &options.soak {
+        let soaked = tokio::select! {
+            soaked = soak::run(&stage, soak) => soaked,
+            Some(ended) = background.join_next() => bail!("the kubelet or the proxies ended: {ended:?}"),
+        };
+        keep_logs(run, out);
+        drop(background);
+        follower.abort();
+        stage.plane.stop().await;
+        let faults = soaked?;
+        faults.iter().for_each(|fault| println!("FAILED: {fault}"));
+        println!("\n{} passed, {} failed", usize::from(faults.is_empty()), usize::from(!faults.is_empty()));
+        return Ok(faults.len());
+    }
     let mut outcomes = if options.keep {
         play_and_keep(&stage, stories, root).await?
     } else {

@@ -12,6 +12,8 @@ pub(crate) struct Options {
     pub(crate) jobs: usize,
     /// Measure at scale instead of playing stories.
     pub(crate) scale: Option<Scale>,
+    /// Soak instead of playing stories.
+    pub(crate) soak: Option<Soak>,
     wanted: Vec<String>,
 }
 
@@ -24,6 +26,20 @@ pub(crate) struct Scale {
     pub(crate) live: usize,
     /// Length of each window.
     pub(crate) minutes: u64,
+}
+
+/// How long `--soak` goes on, and what its chance comes from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Soak {
+    pub(crate) minutes: u64,
+    pub(crate) seed: u64,
+}
+
+impl Default for Soak {
+    fn default() -> Self {
+        // Told at the start, so that a failure can be played again.
+        Self { minutes: 10, seed: jiff::Timestamp::now().as_second().unsigned_abs() }
+    }
 }
 
 impl Default for Scale {
@@ -47,6 +63,17 @@ impl Options {
                 "--scale" => {
                     options.scale.get_or_insert_default();
                 }
+                "--soak" => {
+                    options.soak.get_or_insert_default();
+                }
+                "--seed" => match args.next().and_then(|n| n.parse().ok()) {
+                    Some(seed) => options.soak.get_or_insert_default().seed = seed,
+                    None => bail!("--seed needs a number"),
+                },
+                "--minutes" if options.soak.is_some() => match args.next().and_then(|n| n.parse().ok()) {
+                    Some(minutes @ 1..=1440) => options.soak.get_or_insert_default().minutes = minutes,
+                    _ => bail!("--minutes needs a number, from 1 to 1440"),
+                },
                 "--idle" | "--live" | "--minutes" => {
                     let scale = options.scale.get_or_insert_default();
                     match (arg.as_str(), args.next().and_then(|n| n.parse().ok())) {

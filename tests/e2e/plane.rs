@@ -52,6 +52,9 @@ pub(crate) enum Disturbance {
     /// etcd stands still: nothing can be written, only caches answer.
     EtcdStops,
     EtcdContinues,
+    /// The API server stands still.
+    ApiStops,
+    ApiContinues,
     /// The API server ends and comes back with another serving certificate.
     ApiRestarts,
 }
@@ -143,6 +146,8 @@ impl Plane {
         match how {
             Disturbance::EtcdStops => named(&mut processes, "etcd")?.signal("STOP").await,
             Disturbance::EtcdContinues => named(&mut processes, "etcd")?.signal("CONT").await,
+            Disturbance::ApiStops => named(&mut processes, "kube-apiserver")?.signal("STOP").await,
+            Disturbance::ApiContinues => named(&mut processes, "kube-apiserver")?.signal("CONT").await,
             Disturbance::ApiRestarts => {
                 let api = named(&mut processes, "kube-apiserver")?;
                 api.stop(Duration::from_secs(30)).await;

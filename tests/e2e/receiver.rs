@@ -134,7 +134,8 @@ impl Receiver {
             if accepted.len() != phases.len() {
                 faults.push(format!("slack accepted {} notices instead of {}", accepted.len(), phases.len()));
             }
-            let plain = |n: &&&Notice| n.body["text"].is_string() && n.body["blocks"][0]["text"]["type"] == "plain_text";
+            let plain =
+                |n: &&&Notice| n.body["text"].is_string() && n.body["blocks"][0]["text"]["type"] == "plain_text";
             faults.extend(of_channel.iter().filter(|n| !plain(n)).map(|n| format!("not for Slack: {}", n.body)));
             return faults;
         }

@@ -77,29 +77,7 @@ pub(crate) struct Outcome {
 impl<'a> Run<'a> {
     /// Plays the story; whatever happens, its daemons and load are stopped unless `keep`.
     pub(crate) async fn play(stage: &'a Stage, story: &'a Story, keep: bool) -> Result<(Outcome, Option<Run<'a>>)> {
-        let folder = stage.out.join("stories").join(&story.name);
-        let _ = std::fs::remove_dir_all(&folder);
-        std::fs::create_dir_all(&folder).context(folder.display())?;
-        let mut run = Run {
-            stage,
-            story,
-            namespace: format!("e2e-{}", story.name),
-            folder,
-            daemons: BTreeMap::new(),
-            loads: BTreeMap::new(),
-            remembered: BTreeMap::new(),
-            proxy: FaultProxy::start(stage.plane.http.clone()).await?,
-            receiver: match story.daemon.as_ref().and_then(|d| d.notices.as_ref()) {
-                Some(spec) => Some(Receiver::start(spec).await?),
-                None => None,
-            },
-            ways: BTreeMap::new(),
-            second: None,
-            narrator: None,
-            manifests: BTreeMap::new(),
-            began: Instant::now(),
-            told: String::new(),
-        };
+        let mut run = Run::begin(stage, story).await?;
         let mut failure = match timeout(LONGEST, run.play_all()).await {
             Ok(Ok(())) => None,
             Ok(Err(failure)) => Some(failure.to_string()),
@@ -128,6 +106,33 @@ impl<'a> Run<'a> {
         Ok((outcome, keep.then_some(run)))
     }
 
+    /// An empty stage for a story.
+    pub(crate) async fn begin(stage: &'a Stage, story: &'a Story) -> Result<Run<'a>> {
+        let folder = stage.out.join("stories").join(&story.name);
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir_all(&folder).context(folder.display())?;
+        Ok(Run {
+            stage,
+            story,
+            namespace: format!("e2e-{}", story.name),
+            folder,
+            daemons: BTreeMap::new(),
+            loads: BTreeMap::new(),
+            remembered: BTreeMap::new(),
+            proxy: FaultProxy::start(stage.plane.http.clone()).await?,
+            receiver: match story.daemon.as_ref().and_then(|d| d.notices.as_ref()) {
+                Some(spec) => Some(Receiver::start(spec).await?),
+                None => None,
+            },
+            ways: BTreeMap::new(),
+            second: None,
+            narrator: None,
+            manifests: BTreeMap::new(),
+            began: Instant::now(),
+            told: String::new(),
+        })
+    }
+
     async fn play_all(&mut self) -> Result<()> {
         self.set_up().await.context("setting up")?;
         let story = self.story;
@@ -154,13 +159,14 @@ impl<'a> Run<'a> {
         }
     }
 
-    async fn set_up(&mut self) -> Result<()> {
+    pub(crate) async fn set_up(&mut self) -> Result<()> {
         self.tell(&format!("{}: {}", self.story.name, self.story.description));
         let namespace = self.namespace.clone();
         self.stage.plane.kubectl(&["create", "namespace", &namespace], None).await?.ok("creating the namespace")?;
         let account = ["wait", "--for=create", "serviceaccount/default", "--timeout=30s"];
         self.kubectl(&account).await?.ok("the namespace has its ServiceAccount")?;
         let story = self.story;
+        self.wait_for_trust(false).await;
         if story.daemon.as_ref().is_some_and(DaemonSpec::takes_turns) {
             self.own_lease().await?;
         }
@@ -188,13 +194,20 @@ impl<'a> Run<'a> {
         if story.daemon.as_ref().is_some_and(|d| d.running) {
             self.start_daemon(&Start::main()).await?;
         }
-        if story.daemon.as_ref().is_some_and(|d| d.prometheus) {
-            if self.stage.plane.still_distrusted() {
-                self.tell("Prometheus has just started; Lastgood believes it after a minute");
-            }
-            self.stage.plane.wait_for_trust().await;
-        }
+        self.wait_for_trust(true).await;
         Ok(())
+    }
+
+    /// A daemon that a step starts must find a young rollout, so its story waits before it deploys anything;
+    /// one that runs from the beginning does so meanwhile.
+    async fn wait_for_trust(&mut self, running: bool) {
+        if !self.story.daemon.as_ref().is_some_and(|d| d.prometheus && d.running == running) {
+            return;
+        }
+        if self.stage.plane.still_distrusted() {
+            self.tell("Prometheus has just started; Lastgood believes it after a minute");
+        }
+        self.stage.plane.wait_for_trust().await;
     }
 
     /// A Lease in the story's own namespace, so that no other story takes turns with this one.
@@ -282,7 +295,7 @@ impl<'a> Run<'a> {
     }
 
     /// Writes what a person needs to understand a failure.
-    async fn keep_evidence(&mut self) {
+    pub(crate) async fn keep_evidence(&mut self) {
         let mut text = String::new();
         for args in [
             vec!["get", "deployments,statefulsets,daemonsets,replicasets,controllerrevisions,pods", "-o", "wide"],
@@ -311,6 +324,12 @@ impl<'a> Run<'a> {
             let _ = writeln!(text, "users of {name}: {}", load.seen.text());
         }
         let _ = std::fs::write(self.folder.join("cluster.txt"), text);
+    }
+
+    /// Writes down what was told, and cleans up.
+    pub(crate) async fn end(&mut self) -> Result<()> {
+        let _ = std::fs::write(self.folder.join("story.log"), &self.told);
+        self.clean_up().await
     }
 
     pub(crate) async fn clean_up(&mut self) -> Result<()> {

@@ -114,7 +114,11 @@ pub(crate) struct Query {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Serves {
     pub(crate) path: String,
+    #[serde(default)]
     pub(crate) text: String,
+    /// The status of the answer.
+    #[serde(default)]
+    pub(crate) code: Option<u16>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
