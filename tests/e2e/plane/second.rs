@@ -53,7 +53,9 @@ impl SecondApi {
         command
             .arg(format!("--audit-log-path={}", audit_log.display()))
             .arg(format!("--etcd-servers=http://{}", etcd.listen))
-            .arg(format!("--secure-port={}", address.port()));
+            .arg(format!("--secure-port={}", address.port()))
+            // A request may stand in its queue for a quarter of this.
+            .arg("--request-timeout=16s");
         if forgetful {
             command.args(["--watch-cache=false", "--etcd-compaction-interval=5s"]);
         }
