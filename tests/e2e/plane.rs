@@ -150,7 +150,8 @@ impl Plane {
             Disturbance::ApiContinues => named(&mut processes, "kube-apiserver")?.signal("CONT").await,
             Disturbance::ApiRestarts => {
                 let api = named(&mut processes, "kube-apiserver")?;
-                api.stop(Duration::from_secs(30)).await;
+                // Its watches would keep it for a minute.
+                api.stop(Duration::from_secs(3)).await;
                 *api = start_api_server(&self.bin, &self.run, &self.authority)?.0;
                 drop(processes);
                 self.wait_for_api().await

@@ -28,7 +28,7 @@ daemon:
     defaults:
       watch: 20s
       minRequests: 60
-      undo: {maxPerWorkload: 1000/1h, maxPerNamespace: 1000/10m, verifyWithin: 2m, evictStuckPods: true}
+      undo: {maxPerWorkload: 400/1h, maxPerNamespace: 400/10m, verifyWithin: 2m, evictStuckPods: true}
 workloads:
 - {name: web, image: "shop/web:ok-v0", load: 20}
 - {name: api, image: "shop/api:ok-v0", load: 20}
