@@ -43,7 +43,8 @@ rules:
 const CONTROLLERS: &str = "deployment-controller,replicaset-controller,statefulset-controller,\
 daemonset-controller,endpointslice-controller,disruption-controller,garbage-collector-controller,\
 namespace-controller,serviceaccount-controller,root-ca-certificate-publisher-controller,\
-resourcequota-controller,horizontal-pod-autoscaler-controller,clusterrole-aggregation-controller";
+resourcequota-controller,horizontal-pod-autoscaler-controller,clusterrole-aggregation-controller,\
+validatingadmissionpolicy-status-controller";
 
 /// What can happen to the control plane under everybody's feet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
