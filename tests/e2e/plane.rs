@@ -135,8 +135,9 @@ impl Plane {
 
     /// A client of people that shows every answer as it is: refusals are not tried again.
     pub(crate) async fn plain_client(&self) -> Result<kube::Client> {
-        let config = config(&self.kubeconfig).await?;
-        Ok(kube::Client::try_from(kube::Config { default_retry: false, ..config })?)
+        let mut config = config(&self.kubeconfig).await?;
+        config.default_retry = false;
+        Ok(kube::Client::try_from(config)?)
     }
 
     /// An error when one of its processes has ended.
