@@ -8,6 +8,7 @@ mod daemon_set;
 mod deployment;
 mod endpoints;
 mod pods;
+mod progress;
 mod replica_set;
 mod revisions;
 mod rolling;
