@@ -81,7 +81,7 @@ const WORDS: [(&str, &str, &str); 1] = [
 ];
 
 /// Who may name a write to the API server, and why.
-const WRITERS: [(&str, Writes); 4] = [
+const WRITERS: [(&str, Writes); 5] = [
     // The undo, the hand-back of its fields, the eviction of stuck pods.
     ("executor/", Writes::Workloads),
     // Incidents, pins and the Lease.
@@ -90,6 +90,8 @@ const WRITERS: [(&str, Writes); 4] = [
     ("report/", Writes::OwnObjects),
     // A person's pause is one annotation under our own prefix, at their request and with their rights.
     ("cli/pause.rs", Writes::Workloads),
+    // The simulated API server is what others write to; nothing of Lastgood is in there.
+    ("sim/", Writes::Workloads),
 ];
 
 #[derive(Clone, Copy, PartialEq)]

@@ -27,6 +27,7 @@ pub struct World {
     kubelet: Kubelet,
     addresses: Addresses,
     random: Random,
+    runaway: bool,
 }
 
 impl World {
@@ -40,6 +41,7 @@ impl World {
             kubelet: Kubelet::default(),
             addresses: Addresses::default(),
             random: Random::new(seed ^ 0x51D_C0DE),
+            runaway: false,
         }
     }
 
@@ -93,6 +95,9 @@ impl World {
         let now = now.max(self.store.now());
         self.settle();
         while let Some(next) = self.due().into_iter().chain(self.traffic.next()).min().filter(|next| *next <= now) {
+            if self.ran_away() {
+                break;
+            }
             self.store.set_now(next.max(self.store.now()));
             if self.traffic.next().is_some_and(|at| at <= self.store.now()) {
                 self.traffic.count(&self.store, &mut self.kubelet, &mut self.random);
@@ -110,7 +115,7 @@ impl World {
 
     /// Whether parts of the world once went round in circles: a defect of the simulation.
     pub fn ran_away(&self) -> bool {
-        self.controllers.ran_away()
+        self.runaway || self.controllers.ran_away()
     }
 
     /// Lets everybody react to everybody until nothing changes.
@@ -125,5 +130,6 @@ impl World {
                 return;
             }
         }
+        self.runaway = true;
     }
 }

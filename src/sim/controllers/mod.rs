@@ -9,6 +9,7 @@ mod deployment;
 mod disruption;
 mod endpoints;
 mod pods;
+mod progress;
 mod replica_set;
 mod revisions;
 mod rolling;

@@ -113,7 +113,7 @@ fn memory_that_creeps_is_killed_at_the_limit() {
     let memory = Memory { base: 100.0, creep: 10.0, limit: 200.0 };
     timeline(
         Behaviour { memory, ..Behaviour::default() },
-        &[(9, seen("running", 0, "- ", true)), (12, seen("running", 1, "137 OOMKilled", false))],
+        &[(9, seen("running", 0, "- ", true)), (11, seen("running", 1, "137 OOMKilled", false))],
     );
 }
 
