@@ -286,7 +286,10 @@ fn paths(code: &[(Token, usize)]) -> Vec<(Vec<String>, usize)> {
             None => false,
         };
         match &code[i].0 {
-            Token::Word(word) if word == "use" => i = use_tree(code, i + 1, &[], &mut out),
+            // `impl Trait + use<…>` imports nothing.
+            Token::Word(word) if word == "use" && !code.get(i + 1).is_some_and(|(t, _)| t.is('<')) => {
+                i = use_tree(code, i + 1, &[], &mut out);
+            }
             Token::Word(word) if !continues => {
                 let (mut path, line) = (vec![word.clone()], code[i].1);
                 while let (Some((Token::Step, _)), Some((Token::Word(next), _))) = (code.get(i + 1), code.get(i + 2)) {

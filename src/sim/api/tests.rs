@@ -188,7 +188,7 @@ fn a_client_dies_at_each_moment_of_a_write_and_the_world_goes_on() {
         sim.faults(|f| {
             f.crash_at("x", 1, when, move || {
                 count.fetch_add(1, Ordering::Relaxed);
-            })
+            });
         });
         let before = sim.now();
         runtime().block_on(async {
