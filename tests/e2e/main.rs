@@ -110,6 +110,11 @@ async fn perform(
     let (scraper, folder) = (plane.kubelet.clone(), run.to_owned());
     background.spawn(async move { plane::prometheus::follow_pods(scraper, &folder).await });
     let unmet = if options.with_conformance() { conform(&plane, options).await? } else { 0 };
+    if options.conformance {
+        keep_logs(run, out);
+        plane.stop().await;
+        return Ok(unmet);
+    }
     let plane = Arc::new(plane);
     let stage = Stage { plane, world, audit, lastgood, out: out.into(), show: options.show };
 
