@@ -1,5 +1,6 @@
 //! The command line of `tests/e2e/run`.
 use crate::{
+    conformance::{self, Case},
     fail::{Result, bail},
     story::Story,
 };
@@ -10,6 +11,8 @@ pub(crate) struct Options {
     pub(crate) show: bool,
     pub(crate) keep: bool,
     pub(crate) jobs: usize,
+    /// Play the conformance cases: alone when asked for, else before all stories.
+    pub(crate) conformance: bool,
     /// Measure at scale instead of playing stories.
     pub(crate) scale: Option<Scale>,
     /// Soak instead of playing stories.
@@ -56,6 +59,7 @@ impl Options {
                 "--list" => options.list = true,
                 "--show" => options.show = true,
                 "--keep" => options.keep = true,
+                "--conformance" => options.conformance = true,
                 "--jobs" => match args.next().and_then(|n| n.parse().ok()) {
                     Some(jobs) if jobs > 0 => options.jobs = jobs,
                     _ => bail!("--jobs needs a number, at least 1"),
@@ -94,8 +98,22 @@ impl Options {
         Ok(options)
     }
 
+    /// Whether the conformance cases are to be played.
+    pub(crate) fn with_conformance(&self) -> bool {
+        self.conformance || (self.wanted.is_empty() && !self.keep && !self.show)
+    }
+
+    /// The conformance cases that were asked for: those whose name has one of the words.
+    pub(crate) fn choose_cases(&self) -> Vec<&'static Case> {
+        let fits = |case: &&'static Case| self.wanted.is_empty() || self.wanted.iter().any(|w| case.name.contains(w));
+        conformance::all().into_iter().filter(fits).collect()
+    }
+
     /// The stories that were asked for: by name, by beginning, or by a part of the name.
     pub(crate) fn choose(&self, all: Vec<Story>) -> Result<Vec<Story>> {
+        if self.conformance {
+            return Ok(Vec::new());
+        }
         if self.wanted.is_empty() {
             return Ok(all);
         }

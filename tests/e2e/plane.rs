@@ -183,6 +183,13 @@ impl Plane {
         self.bin.join("kubectl")
     }
 
+    /// A client of people that shows every answer as it is: refusals are not tried again.
+    pub(crate) async fn plain_client(&self) -> Result<kube::Client> {
+        let mut config = config(&self.kubeconfig).await?;
+        config.default_retry = false;
+        Ok(kube::Client::try_from(config)?)
+    }
+
     /// An error when one of its processes has ended.
     pub(crate) async fn must_live(&self) -> Result<()> {
         self.processes.lock().await.iter_mut().try_for_each(Process::must_live)
@@ -322,8 +329,12 @@ fn write_kubeconfig(
 }
 
 async fn client(kubeconfig: &Path) -> Result<kube::Client> {
+    Ok(kube::Client::try_from(config(kubeconfig).await?)?)
+}
+
+async fn config(kubeconfig: &Path) -> Result<kube::Config> {
     let file = kube::config::Kubeconfig::read_from(kubeconfig)?;
     let mut config = kube::Config::from_custom_kubeconfig(file, &kube::config::KubeConfigOptions::default()).await?;
     config.read_timeout = Some(Duration::from_secs(300));
-    Ok(kube::Client::try_from(config)?)
+    Ok(config)
 }
