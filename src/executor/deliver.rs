@@ -185,7 +185,10 @@ impl Executor {
                     let orphans = if back.orphans.is_empty() {
                         String::new()
                     } else {
-                        format!("; without an owner now, and may outlive the next deploy: {} field(s)", back.orphans.len())
+                        format!(
+                            "; without an owner now, and may outlive the next deploy: {} field(s)",
+                            back.orphans.len()
+                        )
                     };
                     return format!("field ownership returned to {to}{orphans}");
                 }
