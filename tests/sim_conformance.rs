@@ -4,13 +4,24 @@
 mod conformance;
 
 use futures::StreamExt;
-use lastgood::sim::{Manager, Resource, Sim};
+use lastgood::sim::{Behaviour, Manager, Resource, Sim, behaviour::Start};
 
 #[tokio::test(start_paused = true)]
 async fn the_simulated_cluster_is_a_kubernetes_cluster() {
     let start = "2026-01-01T00:00:00Z".parse().expect("a time");
     let sim = Sim::new(start, 7);
     let crd = serde_json::to_value(lastgood::record::crd()).expect("JSON");
+    sim.with(|world| {
+        world.add_nodes(3);
+        // What the tags say to the real plane's fake kubelet.
+        let never_ready = Behaviour { ready_after: None, ..Behaviour::default() };
+        let crashes = Behaviour { crash_after: Some(1.0), ..Behaviour::default() };
+        let no_image = Behaviour { start: Start::PullError, ..Behaviour::default() };
+        world.set_behaviour("shop/web:never-ready-v2", never_ready.clone());
+        world.set_behaviour("shop/db:never-ready-v2", never_ready);
+        world.set_behaviour("shop/web:crash-v1", crashes);
+        world.set_behaviour("shop/web:pull-error-v1", no_image);
+    });
     let installed =
         sim.with(|world| world.store.create(Resource::CustomResourceDefinitions, "", crd, Manager("admin")));
     installed.expect("the CRD is installed");

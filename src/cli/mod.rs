@@ -180,6 +180,9 @@ impl Context {
     }
 }
 
+/// Two, however many processors the node has: the daemon mostly waits, and each thread keeps memory of its own.
+const WORKERS: usize = 2;
+
 /// Parses the command line, runs the command, and says what went wrong in the last line.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -188,7 +191,7 @@ pub fn main() -> ExitCode {
         Command::Demo(args) if args.fast => {
             runtime::Builder::new_current_thread().enable_all().start_paused(true).build()
         }
-        _ => runtime::Runtime::new(),
+        _ => runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build(),
     };
     let done = runtime.map_err(Failure::from).and_then(|runtime| {
         let done = runtime.block_on(command(cli, &mut std::io::stdout()));

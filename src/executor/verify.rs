@@ -3,14 +3,15 @@
 use super::send;
 use crate::{
     clock::{Clock, seconds, timestamp},
-    cluster::{Cluster, READ_DEADLINE, ReadError, get_raw, of_raw, pod_seen, revisions, within},
+    cluster::{Cluster, Members, READ_DEADLINE, ReadError, get_raw, of_raw, revisions, within},
     domain::{Kind, Recovery, RecoveryState, Revision, Seconds, WorkloadId},
     record::{Leadership, Phase},
 };
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, api::ListParams};
-use std::{collections::BTreeMap, time::Duration};
+use serde_json::Value;
+use std::time::Duration;
 use tokio::{sync::watch, time::MissedTickBehavior};
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -163,12 +164,11 @@ async fn look(cluster: &Cluster, claim: &Claim<'_>, now: Seconds) -> Result<Look
         return Ok(Look::ended(Phase::Superseded, format!("a newer deploy ({live}) replaced the restored revision")));
     }
     let entries = revisions(&cluster.reader, claim.id, claim.uid, &view.selector).await?;
-    let labels: BTreeMap<String, Revision> = entries.into_iter().map(|e| (e.pod_label, e.mark.revision)).collect();
+    let members = Members::new(claim.id, claim.uid, &entries, Clone::clone);
     let api: Api<Pod> = Api::namespaced(cluster.reader.clone(), &claim.id.namespace);
     let params = ListParams::default().labels(&view.selector);
     let pods = within(READ_DEADLINE, format!("listing the pods of {}", claim.id), api.list(&params)).await?;
-    let states: Vec<_> =
-        pods.iter().filter_map(|p| pod_seen(claim.id, &labels, p)).map(|s| s.state).filter(|s| !s.deleted).collect();
+    let states: Vec<_> = pods.iter().filter_map(|p| members.seen(p)).map(|s| s.state).filter(|s| !s.deleted).collect();
     let good = states.iter().filter(|s| s.revision == *claim.target && s.ready).count();
     let other = states.iter().filter(|s| s.revision != *claim.target).count();
     let desired = usize::try_from(view.progress.desired).unwrap_or(0);
@@ -183,11 +183,12 @@ async fn look(cluster: &Cluster, claim: &Claim<'_>, now: Seconds) -> Result<Look
     } else {
         ""
     };
+    let refused = replica_failure(&object.data).map(|why| format!("; no pod can be made: {why}")).unwrap_or_default();
     Ok(Look {
         ended: None,
         done: view.progress.observed && view.progress.complete() && good >= desired && other == 0,
         missing: format!(
-            "{good} of {desired} pods of the restored revision are Ready, {other} of other revisions are left{held}"
+            "{good} of {desired} pods of the restored revision are Ready, {other} of other revisions are left{held}{refused}"
         ),
         stuck: states.iter().filter(stuck).map(|s| s.pod.name.clone()).collect(),
     })
@@ -196,5 +197,31 @@ async fn look(cluster: &Cluster, claim: &Claim<'_>, now: Seconds) -> Result<Look
 impl Look {
     fn ended(phase: Phase, text: String) -> Self {
         Self { ended: Some((phase, text)), done: false, missing: String::new(), stuck: Vec::new() }
+    }
+}
+
+/// Why the controller cannot make pods (a quota, an admission rule), as a Deployment tells it.
+fn replica_failure(object: &Value) -> Option<&str> {
+    let conditions = object.pointer("/status/conditions")?.as_array()?;
+    let failing = conditions.iter().find(|c| c["type"] == "ReplicaFailure" && c["status"] == "True")?;
+    failing["message"].as_str()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::replica_failure;
+    use serde_json::json;
+
+    #[test]
+    fn case_30_a_quota_that_leaves_no_room_is_named() {
+        let with = |status: &str| {
+            json!({"status": {"conditions": [
+                {"type": "Available", "status": "True", "message": "fine"},
+                {"type": "ReplicaFailure", "status": status, "message": "exceeded quota: tight"},
+            ]}})
+        };
+        assert_eq!(replica_failure(&with("True")), Some("exceeded quota: tight"));
+        assert_eq!(replica_failure(&with("False")), None);
+        assert_eq!(replica_failure(&json!({})), None);
     }
 }

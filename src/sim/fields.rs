@@ -134,8 +134,7 @@ pub(super) fn list_shape(resource: Resource, parent: &str, field: &str) -> ListS
         "volumeDevices" => Keyed(&["devicePath"]),
         "hostAliases" | "podIPs" => Keyed(&["ip"]),
         "topologySpreadConstraints" => Keyed(&["topologyKey", "whenUnsatisfiable"]),
-        "conditions" if parent == "status" => Keyed(&["type"]),
-        "addresses" if parent == "status" => Keyed(&["type"]),
+        "conditions" | "addresses" if parent == "status" => Keyed(&["type"]),
         _ => Atomic,
     }
 }
@@ -348,7 +347,7 @@ fn is_item(step: &str, item: &Value) -> bool {
         let keys: Vec<&str> = keys.keys().map(String::as_str).collect();
         return item_step(&keys, item) == step;
     }
-    step.strip_prefix("v:").is_some_and(|v| item.to_string() == v)
+    step.strip_prefix("v:").is_some_and(|v| serde_json::from_str::<Value>(v).is_ok_and(|v| v == *item))
 }
 
 fn is_hollow(value: &Value) -> bool {

@@ -130,6 +130,10 @@ pub(super) fn after_update(
     let given = decode(given).filter(|g| !g.is_empty() && subresource.is_empty());
     let live = || decode(&old["metadata"]["managedFields"]).unwrap_or_default();
     let mut entries = if is_reset && subresource.is_empty() { Vec::new() } else { given.unwrap_or_else(live) };
+    // Where nobody is counted any more, an update does not begin to count.
+    if entries.is_empty() && old["metadata"]["uid"].is_string() {
+        return encode(new, entries);
+    }
     let mut difference = fields::compare(resource, &bare(old), &bare(new));
     for set in [&mut difference.added, &mut difference.modified] {
         set.retain(|path| !stripped(path) && !reset(resource, subresource, path));
@@ -177,6 +181,11 @@ pub(super) fn apply(
         return Err(Refusal::bad_request("metadata.managedFields must be nil"));
     }
     let mut entries = decode(&live["metadata"]["managedFields"]).unwrap_or_default();
+    if entries.is_empty() && live["metadata"]["uid"].is_string() {
+        let mut counted = live.clone();
+        after_update(resource, &json!({}), &mut counted, Manager("before-first-apply"), "", now);
+        entries = decode(&counted["metadata"]["managedFields"]).unwrap_or_default();
+    }
     let mut named = fields::named(resource, config);
     named.retain(|path| !stripped(path) && !reset(resource, "", path));
     let before = bare(live);

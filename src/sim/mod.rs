@@ -66,6 +66,8 @@ struct Anchor {
     runtime: runtime::Id,
     at: Instant,
     world: Timestamp,
+    /// The last time that was told: the next runtime goes on from there.
+    latest: Timestamp,
 }
 
 /// Longest sleep when nothing is due.
@@ -94,11 +96,14 @@ impl Sim {
         let stood = || lock(&self.0.world).store.now();
         let Ok(runtime) = runtime::Handle::try_current().map(|handle| handle.id()) else { return stood() };
         let mut anchor = lock(&self.0.anchor);
-        let known = anchor.filter(|a| a.runtime == runtime);
-        let from = known.unwrap_or_else(|| Anchor { runtime, at: Instant::now(), world: stood() });
-        *anchor = Some(from);
+        let from = anchor.filter(|a| a.runtime == runtime).unwrap_or_else(|| {
+            let world = anchor.map_or(Timestamp::MIN, |a| a.latest).max(stood());
+            Anchor { runtime, at: Instant::now(), world, latest: world }
+        });
         let gone = SignedDuration::try_from(from.at.elapsed()).unwrap_or(SignedDuration::MAX);
-        from.world.checked_add(gone).unwrap_or(Timestamp::MAX)
+        let now = from.world.checked_add(gone).unwrap_or(Timestamp::MAX);
+        *anchor = Some(Anchor { latest: now, ..from });
+        now
     }
 
     /// Lets time pass in one leap. Clocks that were set before do not know of it: leap before anybody lives here.
@@ -106,7 +111,8 @@ impl Sim {
         let then = self.now().checked_add(span).unwrap_or(Timestamp::MAX);
         self.with(|world| world.step(then));
         let runtime = runtime::Handle::try_current().map(|handle| handle.id());
-        *lock(&self.0.anchor) = runtime.ok().map(|runtime| Anchor { runtime, at: Instant::now(), world: then });
+        *lock(&self.0.anchor) =
+            runtime.ok().map(|runtime| Anchor { runtime, at: Instant::now(), world: then, latest: then });
     }
 
     /// Does something with the world as it is now, and lets the world react to it. `act` must not use this handle.
@@ -187,6 +193,8 @@ impl Sim {
     }
 
     async fn crash_point(&self, who: &str, write: usize, when: When) {
+        // A death, too, has its time.
+        self.now();
         let dies = lock(&self.0.faults).dies(who, write, when);
         if let Some(then) = dies {
             then();

@@ -55,7 +55,7 @@ impl Stage {
 
     pub fn set_image(&mut self, resource: Resource, workload: &str, image: &str) {
         self.update(resource, workload, |object| {
-            object["spec"]["template"]["spec"]["containers"][0]["image"] = image.into()
+            object["spec"]["template"]["spec"]["containers"][0]["image"] = image.into();
         });
     }
 

@@ -5,7 +5,7 @@ use crate::{
     domain::{Judgement, Observed, PodId, PodTarget, Recovery, Revision, Rules, Seconds, TrialTarget, Verdict},
 };
 use std::{collections::BTreeMap, sync::Arc};
-use tokio::task::AbortHandle;
+use tokio::{sync::watch, task::AbortHandle};
 
 /// Latency says nothing in the first minute of a pod, and a slow revision needs another to be seen: before that,
 /// silence about it is no praise (I2).
@@ -55,6 +55,10 @@ pub(super) struct Live {
     pub recovery: Option<Recovery>,
     /// What was last told, and when.
     pub said: Option<(Verdict, Seconds)>,
+    /// Whether it was told that the revision before was beyond its limits.
+    pub doubted: bool,
+    /// Tells its opening that the controller has seen the live template.
+    pub observed: watch::Sender<bool>,
     opening: AbortHandle,
 }
 
@@ -65,7 +69,13 @@ impl Drop for Live {
 }
 
 impl Live {
-    pub fn opening(view: Arc<WorkloadView>, purpose: Purpose, inherited: Inherited, opening: AbortHandle) -> Self {
+    pub fn opening(
+        view: Arc<WorkloadView>,
+        purpose: Purpose,
+        inherited: Inherited,
+        observed: watch::Sender<bool>,
+        opening: AbortHandle,
+    ) -> Self {
         Self {
             to: view.template.revision.clone(),
             view,
@@ -83,6 +93,8 @@ impl Live {
             judgement: None,
             recovery: None,
             said: None,
+            doubted: false,
+            observed,
             opening,
         }
     }
@@ -131,10 +143,8 @@ impl Live {
         let heard = ready_for >= HEARD.min(watch / 4.0) || self.from.as_ref().is_some_and(|from| from.0 == "none");
         match judgement.verdict {
             _ if judgement.baseline_good == Some(false) => judgement.verdict == Verdict::Pass,
-            Verdict::Pass => true,
-            Verdict::Watching => (heard && judgement.log_e < 0.0) || soaked,
-            Verdict::Unknown(_) => soaked,
-            Verdict::Fail(_) | Verdict::Hold(_) => false,
+            Verdict::Watching if !heard && !soaked => false,
+            verdict => may_be_presumed_good(verdict, judgement.log_e, soaked),
         }
     }
 
@@ -147,5 +157,34 @@ impl Live {
             // The first word of a trial is "watching": worth no message.
             None => judgement.verdict != Verdict::Watching,
         }
+    }
+}
+
+/// Ten to one against a revision: too much to presume it good, too little to convict it.
+const AGAINST: f64 = 2.3;
+
+fn may_be_presumed_good(verdict: Verdict, log_e: f64, soaked: bool) -> bool {
+    match verdict {
+        Verdict::Pass => true,
+        Verdict::Watching => log_e < 0.0 || soaked && log_e < AGAINST,
+        Verdict::Unknown(_) => soaked && log_e < AGAINST,
+        Verdict::Fail(_) | Verdict::Hold(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{FailReason, UnknownReason};
+
+    #[test]
+    fn whoever_is_half_convicted_is_not_presumed_good_however_long_it_ran() {
+        assert!(may_be_presumed_good(Verdict::Watching, 1.0, true));
+        assert!(!may_be_presumed_good(Verdict::Watching, 1.0, false));
+        assert!(!may_be_presumed_good(Verdict::Watching, 5.0, true), "bad, and restarted right after its watch");
+        assert!(may_be_presumed_good(Verdict::Watching, -1.0, false));
+        assert!(!may_be_presumed_good(Verdict::Watching, f64::NAN, true));
+        assert!(may_be_presumed_good(Verdict::Unknown(UnknownReason::NoData), 0.0, true));
+        assert!(!may_be_presumed_good(Verdict::Fail(FailReason::Errors), 12.0, true));
     }
 }

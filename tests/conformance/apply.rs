@@ -14,6 +14,7 @@ cases![
     an_apply_of_the_same_writes_nothing,
     managed_fields_can_be_edited,
     managed_fields_can_be_reset,
+    who_does_not_know_managed_fields_does_not_wipe_them,
     the_status_has_its_own_holder,
 ];
 
@@ -191,15 +192,23 @@ async fn managed_fields_can_be_reset(g: Ground) {
     taken(apply(&g, "team", &config("shop/web:ok-v1", &[])).await);
     g.until_is(WEB, "observed", |o| o["status"]["observedGeneration"] == o["metadata"]["generation"]).await;
     taken(g.merge(&g.at(WEB), "t", &json!({"metadata": {"managedFields": [{}]}})).await);
-    let after = g.read(WEB).await;
-    let entries = after["metadata"].get("managedFields").and_then(Value::as_array).cloned().unwrap_or_default();
-    assert!(entries.iter().all(|e| e["manager"] != "team"), "{entries:?}");
-    // Who does not know the field does not wipe it.
-    let mut ignorant = after.clone();
+    let updated = taken(g.merge(&g.at(WEB), "t", &json!({"metadata": {"labels": {"l": "1"}}})).await);
+    assert_eq!(updated["metadata"].get("managedFields"), None, "from then on nobody counts");
+    let status = refused(apply(&g, "team", &config("shop/web:ok-v2", &[])).await);
+    assert!(status.message.contains("\"before-first-apply\" using apps/v1"), "{}", status.message);
+    let after = taken(apply(&g, "team", &config("shop/web:ok-v1", &[])).await);
+    assert!(holds(&after, "team", "Apply", "f:image") && holds(&after, "before-first-apply", "Update", "f:image"));
+}
+
+async fn who_does_not_know_managed_fields_does_not_wipe_them(g: Ground) {
+    taken(apply(&g, "team", &config("shop/web:ok-v1", &[])).await);
+    let mut ignorant =
+        g.until_is(WEB, "observed", |o| o["status"]["observedGeneration"] == o["metadata"]["generation"]).await;
     ignorant["metadata"].as_object_mut().expect("metadata").remove("managedFields");
     ignorant["metadata"]["labels"]["l"] = "1".into();
     let after = taken(g.put(&g.at(WEB), "other", &ignorant).await);
     assert_eq!(held(&after, "other", "Update"), json!({"f:metadata": {"f:labels": {"f:l": {}}}}));
+    assert!(holds(&after, "team", "Apply", "f:image"));
 }
 
 async fn the_status_has_its_own_holder(g: Ground) {

@@ -27,6 +27,8 @@ pub(crate) struct Request {
     pub(crate) name: String,
     pub(crate) code: u16,
     pub(crate) dry_run: bool,
+    /// A watch that begins with everything there is: the first one, or one after 410.
+    pub(crate) relists: bool,
     /// The body, for writes to apps and our own objects.
     pub(crate) body: Value,
     /// The object afterwards.
@@ -137,6 +139,8 @@ fn read(event: &Value) -> Option<Request> {
         name: text(&object["name"]),
         code: event["responseStatus"]["code"].as_u64().and_then(|c| c.try_into().ok()).unwrap_or(0),
         dry_run: event["requestURI"].as_str().is_some_and(|u| u.contains("dryRun=")),
+        relists: event["stage"] == "ResponseStarted"
+            && event["requestURI"].as_str().is_some_and(|u| u.contains("sendInitialEvents=true")),
         body: Value::Null,
         answer: Value::Null,
         user,

@@ -1,5 +1,6 @@
 //! What a story waits for, or makes sure does not happen.
 use crate::{
+    audit::Request,
     fail::{Result, bail},
     receiver::Notice,
     runner::Run,
@@ -128,6 +129,13 @@ impl Run<'_> {
                 return Err(format!("{count} notices").into());
             }
         }
+        if let Some(wanted) = &c.relisted {
+            let of = |r: &Request| r.relists && r.resource == wanted.resource;
+            let count = self.stage.audit.by_daemon(&self.namespace, of).len();
+            if count < wanted.at_least {
+                return Err(format!("{count} watches from the beginning").into());
+            }
+        }
         if let Some(wanted) = &c.answered {
             let count = self.stage.audit.by_daemon(&self.namespace, |r| r.code == wanted.code).len();
             if count < wanted.at_least {
@@ -245,6 +253,9 @@ fn describe(condition: &Condition) -> String {
     }
     if let Some(n) = &c.notice {
         parts.push(format!("{} notice(s) of {} to {}", n.at_least, n.phase.as_deref().unwrap_or("any"), n.channel));
+    }
+    if let Some(r) = &c.relisted {
+        parts.push(format!("{} watch(es) of {} from the beginning", r.at_least, r.resource));
     }
     if let Some(a) = &c.answered {
         parts.push(format!("{} request(s) answered with {}", a.at_least, a.code));

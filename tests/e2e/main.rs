@@ -117,7 +117,12 @@ async fn perform(
     background.spawn(network::run(plane.kubelet.clone()));
     let (scraper, folder) = (plane.kubelet.clone(), run.to_owned());
     background.spawn(async move { plane::prometheus::follow_pods(scraper, &folder).await });
-    let unmet = if options.with_conformance() { conform(&plane, options).await } else { 0 };
+    let unmet = if options.with_conformance() { conform(&plane, options).await? } else { 0 };
+    if options.conformance {
+        keep_logs(run, out);
+        plane.stop().await;
+        return Ok(unmet);
+    }
     let plane = Arc::new(plane);
     let stage = Stage { plane, world, audit, lastgood, out: out.into(), show: options.show };
 
@@ -161,10 +166,10 @@ async fn perform(
 }
 
 /// Plays the conformance cases, so many side by side; says how many do not hold. Prometheus earns its trust meanwhile.
-async fn conform(plane: &plane::Plane, options: &Options) -> usize {
-    let cases = options.choose_cases();
+async fn conform(plane: &plane::Plane, options: &Options) -> Result<usize> {
+    let (cases, client) = (options.choose_cases(), plane.plain_client().await?);
     let began = Instant::now();
-    let played = stream::iter(&cases).map(async |case| (case.name, case.play(plane.admin.clone()).await));
+    let played = stream::iter(&cases).map(async |case| (case.name, case.play(client.clone()).await));
     let mut playing = std::pin::pin!(played.buffer_unordered(2 * options.jobs));
     let mut unmet = 0;
     while let Some((name, result)) = playing.next().await {
@@ -175,7 +180,7 @@ async fn conform(plane: &plane::Plane, options: &Options) -> usize {
     }
     let (all, seconds) = (cases.len(), began.elapsed().as_secs_f64());
     println!("conformance: {} of {all} cases hold ({seconds:.0} s)", all - unmet);
-    unmet
+    Ok(unmet)
 }
 
 /// Measures the daemon in a large cluster instead of playing stories.

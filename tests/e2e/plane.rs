@@ -43,7 +43,8 @@ rules:
 const CONTROLLERS: &str = "deployment-controller,replicaset-controller,statefulset-controller,\
 daemonset-controller,endpointslice-controller,disruption-controller,garbage-collector-controller,\
 namespace-controller,serviceaccount-controller,root-ca-certificate-publisher-controller,\
-resourcequota-controller,horizontal-pod-autoscaler-controller,clusterrole-aggregation-controller";
+resourcequota-controller,horizontal-pod-autoscaler-controller,clusterrole-aggregation-controller,\
+validatingadmissionpolicy-status-controller";
 
 /// What can happen to the control plane under everybody's feet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -150,7 +151,8 @@ impl Plane {
             Disturbance::ApiContinues => named(&mut processes, "kube-apiserver")?.signal("CONT").await,
             Disturbance::ApiRestarts => {
                 let api = named(&mut processes, "kube-apiserver")?;
-                api.stop(Duration::from_secs(30)).await;
+                // Its watches would keep it for a minute.
+                api.stop(Duration::from_secs(3)).await;
                 *api = start_api_server(&self.bin, &self.run, &self.authority)?.0;
                 drop(processes);
                 self.wait_for_api().await
@@ -179,6 +181,13 @@ impl Plane {
 
     pub(crate) fn kubectl_path(&self) -> PathBuf {
         self.bin.join("kubectl")
+    }
+
+    /// A client of people that shows every answer as it is: refusals are not tried again.
+    pub(crate) async fn plain_client(&self) -> Result<kube::Client> {
+        let mut config = config(&self.kubeconfig).await?;
+        config.default_retry = false;
+        Ok(kube::Client::try_from(config)?)
     }
 
     /// An error when one of its processes has ended.
@@ -320,8 +329,12 @@ fn write_kubeconfig(
 }
 
 async fn client(kubeconfig: &Path) -> Result<kube::Client> {
+    Ok(kube::Client::try_from(config(kubeconfig).await?)?)
+}
+
+async fn config(kubeconfig: &Path) -> Result<kube::Config> {
     let file = kube::config::Kubeconfig::read_from(kubeconfig)?;
     let mut config = kube::Config::from_custom_kubeconfig(file, &kube::config::KubeConfigOptions::default()).await?;
     config.read_timeout = Some(Duration::from_secs(300));
-    Ok(kube::Client::try_from(config)?)
+    Ok(config)
 }

@@ -64,8 +64,9 @@ pub(crate) async fn run(plane: &Plane, lastgood: &Path, out: &Path, scale: &Scal
         kubeconfig: &plane.daemon_kubeconfig,
     };
     let mut daemon = Daemon::start(lastgood, &launch)?;
-    let process = daemon.figures()?;
+    // On a busy machine a child takes a while to become the program that it is to be.
     daemon.wait_ready(&plane.http).await?;
+    let process = daemon.figures()?;
     told.say(&format!("\nsynced: {}", process.memory()?));
     sleep(Duration::from_secs(20)).await;
     told.say(&format!("20 s later: {}, {} live trials", process.memory()?, trials(plane, &daemon).await?));

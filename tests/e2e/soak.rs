@@ -28,7 +28,7 @@ daemon:
     defaults:
       watch: 20s
       minRequests: 60
-      undo: {maxPerWorkload: 1000/1h, maxPerNamespace: 1000/10m, verifyWithin: 2m, evictStuckPods: true}
+      undo: {maxPerWorkload: 400/1h, maxPerNamespace: 400/10m, verifyWithin: 2m, evictStuckPods: true}
 workloads:
 - {name: web, image: "shop/web:ok-v0", load: 20}
 - {name: api, image: "shop/api:ok-v0", load: 20}
@@ -54,6 +54,7 @@ pub(crate) async fn run(stage: &Stage, soak: &Soak) -> Result<Vec<String>> {
         chance: Chance::new(soak.seed),
         versions: 0,
         deployed: BTreeMap::new(),
+        rests: BTreeMap::new(),
         figures: Figures::default(),
         turns: BTreeMap::new(),
     };
@@ -79,6 +80,8 @@ struct Soaking {
     /// What was deployed last, by workload.
     deployed: BTreeMap<String, String>,
     figures: Figures,
+    /// Until when nothing new is deployed, by workload.
+    rests: BTreeMap<String, Instant>,
     /// How often each kind of turn was taken.
     turns: BTreeMap<&'static str, u32>,
 }
@@ -134,8 +137,16 @@ impl Soaking {
     }
 
     async fn deploy(&mut self, run: &mut Run<'_>, tag: &str) -> Result<()> {
-        let all = &run.story.workloads;
-        let workload = all[self.chance.of(all.len())].name.clone();
+        let now = Instant::now();
+        let rested = |name: &String| self.rests.get(name).is_none_or(|until| *until <= now);
+        let free: Vec<String> = run.story.workloads.iter().map(|w| w.name.clone()).filter(rested).collect();
+        if free.is_empty() {
+            return Ok(());
+        }
+        let workload = free[self.chance.of(free.len())].clone();
+        // Some deploys are overtaken by the next one, and some are left alone until they are judged.
+        let rest = self.chance.between(0, if tag == "ok" { 15_000 } else { 45_000 });
+        self.rests.insert(workload.clone(), now + rest);
         self.versions += 1;
         let image = format!("shop/{workload}:{tag}-v{}", self.versions);
         self.deployed.insert(workload.clone(), image.clone());

@@ -50,6 +50,9 @@ pub(crate) struct Condition {
     /// This daemon stands still: SIGSTOP, its own or ours.
     #[serde(default)]
     pub(crate) stopped: Option<String>,
+    /// The daemon has begun so many watches of this resource from the beginning.
+    #[serde(default)]
+    pub(crate) relisted: Option<Relisted>,
     /// The API server has answered so many of the daemon's requests with a code.
     #[serde(default)]
     pub(crate) answered: Option<Answered>,
@@ -137,6 +140,14 @@ pub(crate) struct NoticeIs {
     pub(crate) channel: String,
     #[serde(default)]
     pub(crate) phase: Option<String>,
+    #[serde(default = "one")]
+    pub(crate) at_least: usize,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Relisted {
+    pub(crate) resource: String,
     #[serde(default = "one")]
     pub(crate) at_least: usize,
 }

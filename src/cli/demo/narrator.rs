@@ -80,7 +80,6 @@ impl Narrator {
         self.told.push((workload.to_owned(), reason.to_owned()));
         let colour = match reason {
             "RolloutPassed" | "UndoVerified" => Some(Colour::Green),
-            "RolloutHeld" => Some(Colour::Yellow),
             "RolloutBad" | "UndoStarted" => Some(Colour::Red),
             "RolloutWatched" => None,
             _ => Some(Colour::Yellow),

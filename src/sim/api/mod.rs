@@ -5,6 +5,9 @@ mod route;
 mod watching;
 mod writes;
 
+#[cfg(test)]
+mod tests;
+
 use super::{
     Fault, Key, Refusal, Resource, Sim, When, World, Written,
     audit::{Asked, Audited},

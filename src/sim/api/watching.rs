@@ -111,7 +111,7 @@ impl Watch {
                 Ok(mut lines) => {
                     match fate {
                         Some(Fault::DoubledWatch) => {
-                            lines = lines.iter().flat_map(|l| [l.clone(), l.clone()]).collect()
+                            lines = lines.iter().flat_map(|l| [l.clone(), l.clone()]).collect();
                         }
                         Some(Fault::ReversedWatch) => lines.reverse(),
                         _ => {}

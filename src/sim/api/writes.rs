@@ -124,8 +124,7 @@ impl Write<'_> {
         if content_type.starts_with("application/apply-patch") {
             return self.apply(store, &key);
         }
-        let old = store.get(&key).cloned().ok_or_else(|| Refusal::not_found(&key))?;
-        let mut new = old.clone();
+        let mut new = store.get(&key).cloned().ok_or_else(|| Refusal::not_found(&key))?;
         match content_type.split(';').next().unwrap_or_default() {
             "application/json-patch+json" => patch::json_patch(&mut new, self.body)?,
             "application/merge-patch+json" => patch::merge_patch(&mut new, self.body),

@@ -6,8 +6,10 @@
 
 mod daemon_set;
 mod deployment;
+mod disruption;
 mod endpoints;
 mod pods;
+mod progress;
 mod replica_set;
 mod revisions;
 mod rolling;
@@ -54,6 +56,7 @@ impl Controllers {
                 Resource::StatefulSets => stateful_set::reconcile(store, &key),
                 Resource::DaemonSets => daemon_set::reconcile(store, random, &key),
                 Resource::Services => endpoints::reconcile(store, random, &key),
+                Resource::PodDisruptionBudgets => disruption::reconcile(store, &key),
                 _ => None,
             };
             if let Some(at) = again {
@@ -93,6 +96,7 @@ impl Controllers {
                     Resource::StatefulSets,
                     Resource::DaemonSets,
                     Resource::Services,
+                    Resource::PodDisruptionBudgets,
                 ] {
                     due.extend(store.list(resource, None).map(|(key, _)| key.clone()));
                 }
@@ -110,10 +114,15 @@ fn concerned<'a>(store: &Store, key: &Key, states: impl Iterator<Item = &'a Valu
         | Resource::ReplicaSets
         | Resource::StatefulSets
         | Resource::DaemonSets
-        | Resource::Services => {
+        | Resource::Services
+        | Resource::PodDisruptionBudgets => {
             due.insert(key.clone());
         }
-        Resource::Pods => due.extend(store.list(Resource::Services, Some(&key.namespace)).map(|(key, _)| key.clone())),
+        Resource::Pods => {
+            for around in [Resource::Services, Resource::PodDisruptionBudgets] {
+                due.extend(store.list(around, Some(&key.namespace)).map(|(key, _)| key.clone()));
+            }
+        }
         Resource::Nodes => due.extend(store.list(Resource::DaemonSets, None).map(|(key, _)| key.clone())),
         Resource::EndpointSlices | Resource::ControllerRevisions => {}
         _ => return,

@@ -8,6 +8,7 @@ use super::super::{
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use std::cmp::Reverse;
 
 /// A pod from a template, owned by a controller. The caller names it and may add labels.
 pub fn from_template(owner: &Value, kind: &str, template: &Value) -> Value {
@@ -38,30 +39,38 @@ pub fn active_of(store: &Store, namespace: &str, uid: &str) -> Vec<(Key, Value)>
     pods
 }
 
-/// Order in which a ReplicaSet gives pods up: the first goes first (`ActivePodsWithRanks`).
-pub fn rank(pod: &Value) -> impl Ord + use<> {
-    let assigned = !text(pod, "/spec/nodeName").is_empty();
+/// Order in which a ReplicaSet gives pods up: the least goes first (`ActivePodsWithRanks`).
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rank {
+    assigned: bool,
+    phase: u8,
+    ready: bool,
+    cost: i64,
+    /// Ready for less long, restarted more often, created later: these go first.
+    since: Option<Reverse<Timestamp>>,
+    restarts: Reverse<i64>,
+    created: Reverse<Timestamp>,
+    name: String,
+}
+
+/// The rank of a pod.
+pub fn rank(pod: &Value) -> Rank {
     let phase = match text(pod, "/status/phase") {
         "Running" => 2,
         "Unknown" => 1,
         _ => 0,
     };
     let ready = ready_since(pod);
-    let cost: i64 = annotation(pod, "controller.kubernetes.io/pod-deletion-cost").parse().unwrap_or(0);
-    let created = when(pod, "/metadata/creationTimestamp").unwrap_or(Timestamp::MAX);
-    let newest_first = |at: Timestamp| std::cmp::Reverse(at);
-    let restarts = std::cmp::Reverse(restarts(pod));
-    // Ready for less long, restarted more often, created later: these go first.
-    (
-        assigned,
+    Rank {
+        assigned: !text(pod, "/spec/nodeName").is_empty(),
         phase,
-        ready.is_some(),
-        cost,
-        ready.map(newest_first),
-        restarts,
-        newest_first(created),
-        name(pod).to_owned(),
-    )
+        ready: ready.is_some(),
+        cost: annotation(pod, "controller.kubernetes.io/pod-deletion-cost").parse().unwrap_or(0),
+        since: ready.map(Reverse),
+        restarts: Reverse(restarts(pod)),
+        created: Reverse(when(pod, "/metadata/creationTimestamp").unwrap_or(Timestamp::MAX)),
+        name: name(pod).to_owned(),
+    }
 }
 
 fn restarts(pod: &Value) -> i64 {

@@ -30,7 +30,9 @@ fn pod(stage: &Stage) -> Value {
 }
 
 /// What the container is or waits for, how often it was restarted, how it last ended, whether it is Ready.
-fn sight(stage: &Stage) -> (String, i64, String, bool) {
+type Sight = (String, i64, String, bool);
+
+fn sight(stage: &Stage) -> Sight {
     let pod = pod(stage);
     let state = pod.pointer(STATE).and_then(Value::as_object).and_then(|state| state.iter().next());
     let (word, inside) = state.map(|(word, inside)| (word.clone(), inside.clone())).unwrap_or_default();
@@ -44,12 +46,12 @@ fn sight(stage: &Stage) -> (String, i64, String, bool) {
     )
 }
 
-fn seen(word: &str, restarts: i64, end: &str, ready: bool) -> (String, i64, String, bool) {
+fn seen(word: &str, restarts: i64, end: &str, ready: bool) -> Sight {
     (word.into(), restarts, end.into(), ready)
 }
 
 /// Looks at these seconds.
-fn timeline(behaviour: Behaviour, looks: &[(i64, (String, i64, String, bool))]) {
+fn timeline(behaviour: Behaviour, looks: &[(i64, Sight)]) {
     let mut stage = with_pod(behaviour);
     let mut at = 0;
     for (second, wanted) in looks {

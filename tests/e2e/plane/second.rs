@@ -14,7 +14,10 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::task::JoinHandle;
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    task::JoinHandle,
+};
 
 /// What a story does with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -29,12 +32,16 @@ pub(crate) enum Second {
     CatchUp,
 }
 
+/// Each takes the processor for seconds when it starts; more at once would slow down what other stories time.
+static TURNS: Semaphore = Semaphore::const_new(2);
+
 /// A running one; dropping it kills it.
 pub(crate) struct SecondApi {
     pub(crate) address: SocketAddr,
     etcd: Relay,
     process: Process,
     follower: JoinHandle<()>,
+    _turn: SemaphorePermit<'static>,
 }
 
 impl Drop for SecondApi {
@@ -46,6 +53,7 @@ impl Drop for SecondApi {
 impl SecondApi {
     /// `folder` gets its logs.
     pub(crate) async fn start(plane: &Plane, audit: &Arc<Audit>, folder: &Path, forgetful: bool) -> Result<Self> {
+        let turn = TURNS.acquire().await?;
         let etcd = Relay::start(SocketAddr::from((Ipv4Addr::LOCALHOST, 2379))).await?;
         let address = crate::daemon::free_address()?;
         let audit_log = folder.join("second-audit.log");
@@ -53,7 +61,9 @@ impl SecondApi {
         command
             .arg(format!("--audit-log-path={}", audit_log.display()))
             .arg(format!("--etcd-servers=http://{}", etcd.listen))
-            .arg(format!("--secure-port={}", address.port()));
+            .arg(format!("--secure-port={}", address.port()))
+            // A request may stand in its queue for a quarter of this.
+            .arg("--request-timeout=16s");
         if forgetful {
             command.args(["--watch-cache=false", "--etcd-compaction-interval=5s"]);
         }
@@ -68,7 +78,7 @@ impl SecondApi {
         })
         .await?;
         let follower = audit.follow(&audit_log).await?;
-        Ok(Self { address, etcd, process, follower })
+        Ok(Self { address, etcd, process, follower, _turn: turn })
     }
 
     pub(crate) fn link(&self, link: Link) {
