@@ -238,7 +238,7 @@ mod tests {
         let cases: [(Result<&str, &io::Error>, &str); 6] = [
             (Ok(""), "t.yaml: the file is empty"),
             (Ok("# all gone\n"), "the file is empty"),
-            (Ok(garbage), "it is not YAML"),
+            (Ok(garbage), "is not YAML"),
             (
                 Ok("apiVersion: lastgood.dev/v1\nkind: Thresholds\ndefaults: {mood: act}\n"),
                 "t.yaml:3:12: unknown key \"mood\": did you mean \"mode\"?",
