@@ -56,7 +56,6 @@ pub struct Played {
     pub writes: Vec<Written>,
     pub lives: usize,
     pub audit: Vec<Audited>,
-    pub receivers: Receivers,
     _folder: TempDir,
 }
 
@@ -127,7 +126,7 @@ pub fn play(story: &Story, plan: &Plan) -> Played {
     }
     let audit = sim.audit(|_| true);
     let evidence = gather(&sim, &audit, folder.path(), &receivers, &progress);
-    Played { sim, evidence, writes, lives, audit, receivers, _folder: folder }
+    Played { sim, evidence, writes, lives, audit, _folder: folder }
 }
 
 async fn live(
@@ -185,7 +184,7 @@ async fn script(sim: &Sim, story: &Story, progress: &mut Progress, daemon: &mut 
     until(sim, progress.began).await;
     while let Some(step) = story.steps.get(progress.step) {
         wait(sim, step, progress).await;
-        if let Act::Compact(_) = step.act {
+        if let Act::Compact(true) = step.act {
             progress.forgotten.extend(log(sim));
         }
         team::act(sim, story, &step.workload, &step.act);
@@ -202,8 +201,8 @@ async fn script(sim: &Sim, story: &Story, progress: &mut Progress, daemon: &mut 
             }
             Act::RestartDaemon(true) => return true,
             Act::Api(fault) => team::disturb(sim, DAEMON, fault),
-            Act::Heal(_) => sim.faults(Faults::heal),
-            Act::Remember(_) => progress.remembered = Some(sim.snapshot()),
+            Act::Heal(true) => sim.faults(Faults::heal),
+            Act::Remember(true) => progress.remembered = Some(sim.snapshot()),
             Act::Stale(age) => {
                 let view = if *age == Age::Now { None } else { progress.remembered.clone() };
                 let stale = Stale { view: view.unwrap_or_else(|| sim.snapshot()), quorum_too: true };
@@ -216,6 +215,7 @@ async fn script(sim: &Sim, story: &Story, progress: &mut Progress, daemon: &mut 
                     fs::write(&reports, "in the way").unwrap();
                 }
             }
+            // What is said `false` of is not done.
             _ => {}
         }
     }
