@@ -36,15 +36,13 @@ pub struct Plan {
     pub crash: Option<(usize, When)>,
     /// The daemon also dies this long after the first step is due, each time.
     pub deaths: Vec<Duration>,
-    /// Called with the cluster before the daemon starts, to add faults.
-    pub prepare: Option<Arc<dyn Fn(&Sim) + Send + Sync>>,
     /// Other daemons that run all the time beside it, and how far their clocks are off.
     pub others: Vec<(&'static str, i64)>,
 }
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { seed: 1, crash: None, deaths: Vec::new(), prepare: None, others: Vec::new() }
+        Self { seed: 1, crash: None, deaths: Vec::new(), others: Vec::new() }
     }
 }
 
@@ -93,9 +91,6 @@ pub fn play(story: &Story, plan: &Plan) -> Played {
     team::found(&sim, story);
     sim.with(|world| world.step(start + AGE));
     team::open_doors(&sim, story);
-    if let Some(prepare) = &plan.prepare {
-        prepare(&sim);
-    }
     let config = Config { settings: story.settings.clone(), thresholds: life::thresholds(&story.thresholds) };
     let now = sim.now();
     let mut progress = Progress {
@@ -405,7 +400,7 @@ fn was_there(log: &[Entry], revision: u64, incident: &Value) -> bool {
     let uid = &incident["spec"]["workload"]["uid"];
     let target = incident["spec"]["target"]["hash"].as_str().unwrap_or_default();
     let upto = || log.iter().filter(|e| e.revision <= revision);
-    let Some(workload) = upto().filter(|e| e.object["metadata"]["uid"] == *uid).last() else { return false };
+    let Some(workload) = upto().filter(|e| e.object["metadata"]["uid"] == *uid).next_back() else { return false };
     let live = TemplateMark::of(&workload.object["spec"]["template"]);
     let image = &workload.object["spec"]["template"]["spec"]["containers"][0]["image"];
     let mut pods: BTreeMap<&Key, &Value> = BTreeMap::new();

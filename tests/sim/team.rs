@@ -95,7 +95,7 @@ pub fn act(sim: &Sim, story: &Story, workload: &str, act: &Act) {
         let stamp = world.store.now().to_string();
         match act {
             Act::Deploy(image) => {
-                edit(world, key(world), |o| o["spec"]["template"]["spec"]["containers"][0]["image"] = json!(image))
+                edit(world, key(world), |o| o["spec"]["template"]["spec"]["containers"][0]["image"] = json!(image));
             }
             Act::Edit(patch) => edit(world, key(world), |o| merge(o, patch)),
             Act::Restart(true) => edit(world, key(world), |o| {
