@@ -400,7 +400,7 @@ fn was_there(log: &[Entry], revision: u64, incident: &Value) -> bool {
     let uid = &incident["spec"]["workload"]["uid"];
     let target = incident["spec"]["target"]["hash"].as_str().unwrap_or_default();
     let upto = || log.iter().filter(|e| e.revision <= revision);
-    let Some(workload) = upto().filter(|e| e.object["metadata"]["uid"] == *uid).next_back() else { return false };
+    let Some(workload) = upto().rfind(|e| e.object["metadata"]["uid"] == *uid) else { return false };
     let live = TemplateMark::of(&workload.object["spec"]["template"]);
     let image = &workload.object["spec"]["template"]["spec"]["containers"][0]["image"];
     let mut pods: BTreeMap<&Key, &Value> = BTreeMap::new();
