@@ -138,7 +138,7 @@ fn every_fault_of_a_table_is_seen() {
         said(good.replace("fault_07_x", "fault_08_x"), &claims)
             .contains("case 7: src/a.rs::fault_08_x does not claim it")
     );
-    let mut more = claims.clone();
+    let mut more = claims;
     more.insert("tests/sim/stories/x.yaml".into(), cases_of("description: x\nfaults: [7, 41]\n"));
     assert!(said(good, &more).contains("tests/sim/stories/x.yaml shows case 41, and its row does not say so"));
 }

@@ -266,7 +266,8 @@ fn hands_off(e: &Evidence, found: &mut Vec<Broken>) {
 /// I11.
 fn brakes(e: &Evidence, undos: &[&Write], found: &mut Vec<Broken>) {
     let namespace = |w: &Write| w.workload.split('/').next().unwrap_or_default().to_owned();
-    let groups: [(&str, &dyn Fn(&Write) -> String); 3] =
+    type GroupOf<'a> = &'a dyn Fn(&Write) -> String;
+    let groups: [(&str, GroupOf<'_>); 3] =
         [("workload", &|w| w.uid.clone()), ("namespace", &namespace), ("cluster", &|_| String::new())];
     for ((what, key), (most, window)) in groups.into_iter().zip(e.brakes) {
         for undo in undos {

@@ -1,6 +1,8 @@
 //! Whole stories in the simulated cluster, in paused time: real daemons, crashes at every write, generated sequences of
 //! what people do, stale and lost messages; and the invariants I1 to I18 held against what happened.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "all of it is test code, and tells its counts")]
+
 mod crashes;
 mod faults;
 mod generated;
@@ -58,7 +60,8 @@ fn stories_end_as_they_should() {
         let began = std::time::Instant::now();
         let played = play(story, &Plan::default());
         let wrong = wrong(&played, story);
-        println!("{:>6} ms {:>4} writes  {}", began.elapsed().as_millis(), played.writes.len(), story.name);
+        let (took, writes) = (began.elapsed().as_millis(), played.writes.len());
+        println!("{took:>6} ms {writes:>4} writes  {} {:?}: {}", story.name, story.faults, story.description);
         wrong
     });
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

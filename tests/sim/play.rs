@@ -36,15 +36,13 @@ pub struct Plan {
     pub crash: Option<(usize, When)>,
     /// The daemon also dies this long after the first step is due, each time.
     pub deaths: Vec<Duration>,
-    /// Called with the cluster before the daemon starts, to add faults.
-    pub prepare: Option<Arc<dyn Fn(&Sim) + Send + Sync>>,
     /// Other daemons that run all the time beside it, and how far their clocks are off.
     pub others: Vec<(&'static str, i64)>,
 }
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { seed: 1, crash: None, deaths: Vec::new(), prepare: None, others: Vec::new() }
+        Self { seed: 1, crash: None, deaths: Vec::new(), others: Vec::new() }
     }
 }
 
@@ -56,7 +54,6 @@ pub struct Played {
     pub writes: Vec<Written>,
     pub lives: usize,
     pub audit: Vec<Audited>,
-    pub receivers: Receivers,
     _folder: TempDir,
 }
 
@@ -94,9 +91,6 @@ pub fn play(story: &Story, plan: &Plan) -> Played {
     team::found(&sim, story);
     sim.with(|world| world.step(start + AGE));
     team::open_doors(&sim, story);
-    if let Some(prepare) = &plan.prepare {
-        prepare(&sim);
-    }
     let config = Config { settings: story.settings.clone(), thresholds: life::thresholds(&story.thresholds) };
     let now = sim.now();
     let mut progress = Progress {
@@ -127,7 +121,7 @@ pub fn play(story: &Story, plan: &Plan) -> Played {
     }
     let audit = sim.audit(|_| true);
     let evidence = gather(&sim, &audit, folder.path(), &receivers, &progress);
-    Played { sim, evidence, writes, lives, audit, receivers, _folder: folder }
+    Played { sim, evidence, writes, lives, audit, _folder: folder }
 }
 
 async fn live(
@@ -185,7 +179,7 @@ async fn script(sim: &Sim, story: &Story, progress: &mut Progress, daemon: &mut 
     until(sim, progress.began).await;
     while let Some(step) = story.steps.get(progress.step) {
         wait(sim, step, progress).await;
-        if let Act::Compact(_) = step.act {
+        if let Act::Compact(true) = step.act {
             progress.forgotten.extend(log(sim));
         }
         team::act(sim, story, &step.workload, &step.act);
@@ -202,8 +196,8 @@ async fn script(sim: &Sim, story: &Story, progress: &mut Progress, daemon: &mut 
             }
             Act::RestartDaemon(true) => return true,
             Act::Api(fault) => team::disturb(sim, DAEMON, fault),
-            Act::Heal(_) => sim.faults(Faults::heal),
-            Act::Remember(_) => progress.remembered = Some(sim.snapshot()),
+            Act::Heal(true) => sim.faults(Faults::heal),
+            Act::Remember(true) => progress.remembered = Some(sim.snapshot()),
             Act::Stale(age) => {
                 let view = if *age == Age::Now { None } else { progress.remembered.clone() };
                 let stale = Stale { view: view.unwrap_or_else(|| sim.snapshot()), quorum_too: true };
@@ -216,6 +210,7 @@ async fn script(sim: &Sim, story: &Story, progress: &mut Progress, daemon: &mut 
                     fs::write(&reports, "in the way").unwrap();
                 }
             }
+            // What is said `false` of is not done.
             _ => {}
         }
     }
@@ -405,7 +400,7 @@ fn was_there(log: &[Entry], revision: u64, incident: &Value) -> bool {
     let uid = &incident["spec"]["workload"]["uid"];
     let target = incident["spec"]["target"]["hash"].as_str().unwrap_or_default();
     let upto = || log.iter().filter(|e| e.revision <= revision);
-    let Some(workload) = upto().filter(|e| e.object["metadata"]["uid"] == *uid).last() else { return false };
+    let Some(workload) = upto().rfind(|e| e.object["metadata"]["uid"] == *uid) else { return false };
     let live = TemplateMark::of(&workload.object["spec"]["template"]);
     let image = &workload.object["spec"]["template"]["spec"]["containers"][0]["image"];
     let mut pods: BTreeMap<&Key, &Value> = BTreeMap::new();

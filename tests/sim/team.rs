@@ -95,16 +95,16 @@ pub fn act(sim: &Sim, story: &Story, workload: &str, act: &Act) {
         let stamp = world.store.now().to_string();
         match act {
             Act::Deploy(image) => {
-                edit(world, key(world), |o| o["spec"]["template"]["spec"]["containers"][0]["image"] = json!(image))
+                edit(world, key(world), |o| o["spec"]["template"]["spec"]["containers"][0]["image"] = json!(image));
             }
             Act::Edit(patch) => edit(world, key(world), |o| merge(o, patch)),
-            Act::Restart(_) => edit(world, key(world), |o| {
+            Act::Restart(true) => edit(world, key(world), |o| {
                 let annotations = json!({"kubectl.kubernetes.io/restartedAt": stamp});
                 merge(&mut o["spec"]["template"]["metadata"], &json!({"annotations": annotations}));
             }),
             Act::Scale(replicas) => edit(world, key(world), |o| o["spec"]["replicas"] = json!(replicas)),
             Act::Pause(paused) => edit(world, key(world), |o| o["spec"]["paused"] = json!(paused)),
-            Act::Delete(_) => drop(key(world).map(|key| world.store.delete(&key))),
+            Act::Delete(true) => drop(key(world).map(|key| world.store.delete(&key))),
             Act::Recreate(image) => {
                 key(world).map(|key| world.store.delete(&key));
                 make(world, described().expect("a workload of the story"), image);
@@ -112,7 +112,7 @@ pub fn act(sim: &Sim, story: &Story, workload: &str, act: &Act) {
             Act::Image { name, does } => world.set_behaviour(name, does.clone()),
             Act::Load(load) => world.set_load(namespace, name, *load),
             Act::Outage(share) => world.traffic.set_outage(*share),
-            Act::DeletePods(_) => {
+            Act::DeletePods(true) => {
                 let pods = world.store.list(Resource::Pods, Some(namespace));
                 let ours = pods.filter(|(_, pod)| pod["metadata"]["labels"]["app"] == name).map(|(key, _)| key.clone());
                 for pod in ours.collect::<Vec<_>>() {
@@ -123,7 +123,7 @@ pub fn act(sim: &Sim, story: &Story, workload: &str, act: &Act) {
                 let resource = *Resource::ALL.iter().find(|r| r.plural() == resource).expect("a kind");
                 let _ = world.store.delete(&Key::new(resource, namespace, name.as_str()));
             }
-            Act::Compact(_) => world.store.forget(),
+            Act::Compact(true) => world.store.forget(),
             Act::Incidents(patch) => {
                 // A later version brings its own schema.
                 let crd = Key::new(Resource::CustomResourceDefinitions, "", "incidents.lastgood.dev");
