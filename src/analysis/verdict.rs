@@ -14,7 +14,9 @@ use super::{
     trial::{Now, Trial},
     tuning::*,
 };
-use crate::domain::{FailReason, HoldReason, Judgement, Seconds, UnknownReason, Verdict};
+use crate::domain::{
+    AppliedLimits, Conviction, FailReason, HoldReason, Judgement, LatencyCut, Seconds, UnknownReason, Verdict,
+};
 
 /// What one family says after the gates.
 #[derive(Debug, Clone, PartialEq)]
@@ -67,6 +69,21 @@ impl Trial {
             findings: findings::table(self, fact.as_ref(), &answers, &errors, &latency),
             harm_since: since,
             baseline_good: self.baseline_good(),
+            limits: self.limits(),
+        }
+    }
+
+    /// What its last conviction rested on.
+    pub(super) fn conviction(&self) -> Conviction {
+        Conviction { reason: self.last_fail, limits: self.limits() }
+    }
+
+    /// The limits as they applied to this rollout.
+    fn limits(&self) -> AppliedLimits {
+        let cut = self.latency.tested().map(|slow| slow.cut);
+        AppliedLimits {
+            errors: self.errors.as_ref().map(|family| family.evidence.theta()),
+            latency: cut.map(|cut| LatencyCut { seconds: cut.seconds, quantile: cut.quantile }),
         }
     }
 

@@ -67,6 +67,7 @@ pub async fn run(loaded: Loaded, cluster: &ClusterOptions, stop: watch::Receiver
     let daemon = Daemon::new(surroundings)?;
     let served = Served {
         snapshot: daemon.snapshot(),
+        workloads: daemon.workloads(),
         heartbeats: vec![daemon.heartbeat()],
         metrics: exporter.renderer(),
         clock,

@@ -155,7 +155,7 @@ impl Replay {
             // The undo itself, as a recording shows it: its effect is watched, it is not judged afresh.
             ledger.restored();
             self.live.remove(id);
-            self.docket.watch_recovery(t, id.clone(), bad, to.clone(), rules);
+            self.docket.watch_recovery(t, id.clone(), bad, to.clone(), rules, None);
             return;
         }
         let began = ledger.begin(t, from, to, &rules);

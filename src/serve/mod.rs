@@ -11,7 +11,10 @@ mod listener;
 
 pub use heartbeat::Heartbeat;
 
-use crate::{clock::Clock, domain::Snapshot};
+use crate::{
+    clock::Clock,
+    domain::{Snapshot, WorkloadStatus},
+};
 use axum::{
     Router,
     extract::{Request, State},
@@ -22,7 +25,10 @@ use axum::{
 };
 use listener::Patient;
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
-use tokio::{net::TcpListener, sync::watch};
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, oneshot, watch},
+};
 
 /// Longest that one answer may take.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -32,8 +38,10 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// What the answers are made of.
 #[derive(Clone)]
 pub struct Served {
-    /// What the daemon knows now.
+    /// What the daemon knows now, but for the workloads.
     pub snapshot: watch::Receiver<Arc<Snapshot>>,
+    /// Asks what it knows of each workload: made when it is asked for.
+    pub workloads: mpsc::Sender<oneshot::Sender<Vec<WorkloadStatus>>>,
     /// Loops that must beat; a stale one fails `/livez`.
     pub heartbeats: Vec<Heartbeat>,
     /// Renders the metrics.

@@ -31,10 +31,18 @@ fn good() -> Snapshot {
     snapshot
 }
 
-fn served(snapshot: Snapshot) -> Served {
+fn served(mut snapshot: Snapshot) -> Served {
+    let known = std::mem::take(&mut snapshot.workloads);
     let (_, receiver) = watch::channel(Arc::new(snapshot));
+    let (workloads, mut asked) = mpsc::channel::<oneshot::Sender<Vec<WorkloadStatus>>>(1);
+    tokio::spawn(async move {
+        while let Some(answer) = asked.recv().await {
+            let _ = answer.send(known.clone());
+        }
+    });
     Served {
         snapshot: receiver,
+        workloads,
         heartbeats: vec![
             Heartbeat::new("watchdog", Duration::from_secs(60)),
             Heartbeat::new("executor", Duration::from_secs(90)),
@@ -155,6 +163,16 @@ async fn one_workload_is_found_by_any_spelling_of_its_kind() {
     assert_eq!(ask(&served(good()), "GET", "/api/v1/workloads/prod/Rollout/api").await.0, 400);
     assert_eq!(ask(&served(Snapshot::default()), "GET", "/api/v1/workloads/prod/Deployment/api").await.0, 503);
     assert_eq!(ask(&served(good()), "GET", "/api/v1/workloads/%ff/Deployment/api").await.0, 400);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_loop_that_does_not_answer_is_busy_and_not_empty() {
+    let (workloads, _asked) = mpsc::channel(1);
+    let stuck = |snapshot| Served { workloads: workloads.clone(), ..served(snapshot) };
+    assert_eq!(ask(&stuck(good()), "GET", "/api/v1/snapshot").await.0, 503);
+    assert_eq!(ask(&stuck(good()), "GET", "/api/v1/workloads/prod/Deployment/api").await.0, 503);
+    assert_eq!(ask(&stuck(good()), "GET", "/readyz").await.0, 200);
+    assert_eq!(ask(&stuck(Snapshot::default()), "GET", "/api/v1/snapshot").await.0, 200, "nothing is known yet");
 }
 
 #[tokio::test]
