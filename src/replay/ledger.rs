@@ -167,6 +167,10 @@ impl Ledger {
                 }
             }
         }
+        if judgement.baseline_good == Some(false) {
+            // To presume it good was wrong.
+            self.pins.retain(|pin| pin.mark.revision != judgement.from || pin.state == PinState::Passed);
+        }
         match judgement.verdict {
             Verdict::Pass => self.pin(&judgement.to.clone(), PinState::Passed, t),
             Verdict::Fail(_) if action != Action::None => {
