@@ -268,7 +268,8 @@ impl Rollout {
 
     fn speaks_for_itself(&self, now: Seconds, rules: &Rules) -> bool {
         let watched = self.watch_from.map(|from| now - from);
-        succession::speaks_for_itself(self.judgement.as_ref(), watched, rules.watch.as_secs_f64())
+        let first = self.from.0 == "none";
+        succession::speaks_for_itself(self.judgement.as_ref(), watched, rules.watch.as_secs_f64(), first)
     }
 
     fn summary(self, id: &WorkloadId, superseded: bool) -> Summary {

@@ -132,7 +132,9 @@ impl Live {
     /// Whether the revision on trial may be presumed good although its trial has not ended.
     pub fn speaks_for_itself(&self, now: Seconds) -> bool {
         let watch = self.rules.as_ref().map_or(f64::MAX, |rules| rules.watch.as_secs_f64());
-        succession::speaks_for_itself(self.judgement.as_ref(), self.watch_from.map(|from| now - from), watch)
+        let watched = self.watch_from.map(|from| now - from);
+        let first = self.from.as_ref().is_some_and(|from| from.0 == "none");
+        succession::speaks_for_itself(self.judgement.as_ref(), watched, watch, first)
     }
 
     /// Whether a judgement is to be told: when the verdict is another, and a conviction again and again.
