@@ -88,6 +88,8 @@ struct Segment {
     tempered: Tally,
     new: Tally,
     old: Tally,
+    /// New and old pods, tick by tick brought down to the requests of the one that had fewer.
+    beside: (Tally, Tally),
     first_bad: Option<Seconds>,
 }
 
@@ -117,6 +119,9 @@ pub(super) struct Onset {
     pub(super) new: Tally,
     /// Old pods since that start.
     pub(super) old: Tally,
+    /// New and old pods as if both had served equally much at every moment: while pods move over, most of one
+    /// arm's requests lie before a change and most of the other's after it.
+    pub(super) beside: (Tally, Tally),
     segment: usize,
 }
 
@@ -181,6 +186,11 @@ impl Evidence {
             segment.tempered += new.scaled(temper);
             segment.new += new;
             segment.old += old;
+            let fewer = new.total.min(old.total);
+            if fewer > 0.0 {
+                segment.beside.0 += new.scaled(fewer / new.total);
+                segment.beside.1 += old.scaled(fewer / old.total);
+            }
             if new.bad > 0.0 {
                 segment.first_bad.get_or_insert(from);
             }
@@ -334,7 +344,8 @@ impl Evidence {
         let (_, segment) = best?;
         let rest = || self.segments.iter().skip(segment);
         let t = rest().find_map(|s| s.first_bad).or_else(|| rest().next().map(|s| s.begin))?;
-        Some(Onset { t, new: rest().map(|s| s.new).sum(), old: rest().map(|s| s.old).sum(), segment })
+        let beside = (rest().map(|s| s.beside.0).sum(), rest().map(|s| s.beside.1).sum());
+        Some(Onset { t, new: rest().map(|s| s.new).sum(), old: rest().map(|s| s.old).sum(), beside, segment })
     }
 
     /// What each pod served since the onset.

@@ -159,11 +159,17 @@ fn concentration(evidence: &Evidence, onset: &Onset, around: &Surroundings<'_>) 
 
 /// Gate 1: old pods in the same minutes.
 fn old_pods(evidence: &Evidence, onset: &Onset, around: &Surroundings<'_>) -> Gate {
-    let old = onset.old;
+    let (old, (new_beside, old_beside)) = (onset.old, onset.beside);
+    let too = |old: Tally| old.ratio().is_some_and(|ratio| ratio > evidence.theta());
+    // At the same moments, they fail alike: sums over minutes in which pods moved over can tell otherwise.
+    if old_beside.total >= SOME_TRAFFIC && too(old_beside) && split::log_split(new_beside, old_beside) < SPLIT_LEVEL {
+        let text = format!("old pods fail as well in the same minutes ({})", text_of(old));
+        return Gate::Hold(HoldReason::OldVersion, text);
+    }
     if old.total < SOME_TRAFFIC || split::log_split(onset.new, old) >= SPLIT_LEVEL {
         return Gate::Open;
     }
-    if old.ratio().is_some_and(|ratio| ratio > evidence.theta()) {
+    if too(old) {
         let text = format!("old pods fail as well in the same minutes ({})", text_of(old));
         return Gate::Hold(HoldReason::OldVersion, text);
     }
