@@ -44,6 +44,7 @@ pub mod executor;
 #[cfg(test)]
 mod fuzz_tests;
 pub mod record;
+pub mod replay;
 pub mod report;
 pub mod serve;
 pub mod sim;

@@ -29,6 +29,7 @@ mod random;
 mod recovery;
 mod roster;
 mod split;
+pub mod succession;
 #[cfg(test)]
 mod tests;
 mod trial;

@@ -18,7 +18,7 @@ use crate::{
     serve::Heartbeat,
     sources::{Reading, Sources},
     telemetry::metrics,
-    watchdog::{AskWorkloads, Inputs, Watchdog},
+    watchdog::{AskWorkloads, Inputs, Tape, Watchdog},
     wire::Wire,
 };
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -28,6 +28,8 @@ use tokio::sync::{Semaphore, mpsc, watch};
 const DECISIONS: usize = 256;
 /// Outcomes that may wait to be told; what does not fit is swept up later.
 const OUTCOMES: usize = 256;
+/// Observations that a recording may lag behind before it loses some: some ticks of many trials.
+const TAPE: usize = 16_384;
 /// Questions that may wait for the loop.
 const ASKS: usize = 4;
 /// The loop turns at least once a tick; this long without a turn it is stuck (I16).
@@ -72,6 +74,7 @@ pub struct Daemon {
     heartbeat: Heartbeat,
     served: (watch::Sender<Arc<Snapshot>>, watch::Receiver<Arc<Snapshot>>),
     asks: (mpsc::Sender<AskWorkloads>, mpsc::Receiver<AskWorkloads>),
+    tape: Tape,
 }
 
 impl Daemon {
@@ -88,8 +91,8 @@ impl Daemon {
         };
         let notifiers = Notifiers::new(&around.settings.notifiers, context.clone(), around.clock, around.wire.clone())?;
         let (heartbeat, served) = (Heartbeat::new("watchdog", STUCK_AFTER), watch::channel(Arc::default()));
-        let asks = mpsc::channel(ASKS);
-        Ok(Self { around, own, context, notifiers, heartbeat, served, asks })
+        let (asks, tape) = (mpsc::channel(ASKS), Tape::new(TAPE));
+        Ok(Self { around, own, context, notifiers, heartbeat, served, asks, tape })
     }
 
     /// What the daemon knows, for whoever shows it; of each workload only [`Daemon::workloads`] tells.
@@ -102,6 +105,11 @@ impl Daemon {
         self.asks.0.clone()
     }
 
+    /// Everything that the analysis is told from now on.
+    pub fn tape(&self) -> Tape {
+        self.tape.clone()
+    }
+
     /// Beats at every turn of the loop (I16).
     pub fn heartbeat(&self) -> Heartbeat {
         self.heartbeat.clone()
@@ -109,7 +117,7 @@ impl Daemon {
 
     /// Runs until `stop` turns true, then stops in order; the lease is given back last.
     pub async fn run(self, mut stop: watch::Receiver<bool>) {
-        let Self { around, own, context, notifiers, heartbeat, served, asks } = self;
+        let Self { around, own, context, notifiers, heartbeat, served, asks, tape } = self;
         let Surroundings { settings, thresholds, cluster, sources: (sources, readings), clock, identity, .. } = around;
         let sources = Arc::new(sources);
         tracing::info!(version = env!("CARGO_PKG_VERSION"), cluster = cluster.url, namespace = own, "lastgood starts");
@@ -182,6 +190,7 @@ impl Daemon {
             thresholds,
             freezes,
             asked: asks.1,
+            tape,
             clock,
             interval: settings.interval,
         };

@@ -79,6 +79,7 @@ pub async fn run(loaded: Loaded, cluster: &ClusterOptions, stop: watch::Receiver
     let served = Served {
         snapshot: daemon.snapshot(),
         workloads: daemon.workloads(),
+        tape: daemon.tape(),
         heartbeats: vec![daemon.heartbeat()],
         metrics: exporter.renderer(),
         clock,

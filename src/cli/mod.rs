@@ -8,6 +8,8 @@ mod get;
 mod history;
 mod incident;
 mod pause;
+mod record;
+mod replay;
 mod resolve;
 mod run;
 mod status;
@@ -138,6 +140,10 @@ enum Command {
     Incident(With<incident::IncidentArgs>),
     /// Check, show and explain the configuration.
     Config(config::ConfigArgs),
+    /// Write down what the daemon observes, as a trace for `replay`.
+    Record(With<record::RecordArgs>),
+    /// Judge a recorded trace by today's thresholds, on a virtual clock.
+    Replay(replay::ReplayArgs),
     /// Print the JSON Schema of thresholds.yaml.
     Schema,
 }
@@ -214,6 +220,8 @@ async fn command(cli: Cli, out: &mut dyn Write) -> Result<u8, Failure> {
         Command::Run(args) => run::run(args).await,
         Command::Demo(args) => Box::pin(demo::demo(&args, out)).await,
         Command::Config(args) => Ok(config::run(&args, config::process_environment(), out, &mut std::io::stderr())?),
+        Command::Record(with) => record::record(&Context::of(with.global).await?, &with.args, out).await,
+        Command::Replay(args) => replay::replay(&args, out, &mut std::io::stderr()),
         Command::Schema => Ok(config::schema(out)?),
         Command::Get(with) => get::get(&Context::of(with.global).await?, &with.args, out).await,
         Command::Explain(with) => explain::explain(&Context::of(with.global).await?, &with.args, out).await,

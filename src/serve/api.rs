@@ -67,7 +67,7 @@ pub(super) async fn workload(
 pub(super) async fn no_such_page() -> Response {
     fault(
         StatusCode::NOT_FOUND,
-        "no such page; there are /metrics, /livez, /readyz, /api/v1/snapshot, /api/v1/workloads/{namespace}/{kind}/{name}"
+        "no such page; there are /metrics, /livez, /readyz, /api/v1/snapshot, /api/v1/observations, /api/v1/workloads/{namespace}/{kind}/{name}"
             .into(),
     )
 }

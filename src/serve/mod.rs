@@ -8,12 +8,13 @@ mod api;
 mod health;
 mod heartbeat;
 mod listener;
+mod tape;
 
 pub use heartbeat::Heartbeat;
 
 use crate::{
     clock::Clock,
-    domain::{Snapshot, WorkloadStatus},
+    domain::{Observed, Snapshot, WorkloadStatus},
 };
 use axum::{
     Router,
@@ -27,7 +28,7 @@ use listener::Patient;
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     net::TcpListener,
-    sync::{mpsc, oneshot, watch},
+    sync::{broadcast, mpsc, oneshot, watch},
 };
 
 /// Longest that one answer may take.
@@ -42,6 +43,8 @@ pub struct Served {
     pub snapshot: watch::Receiver<Arc<Snapshot>>,
     /// Asks what it knows of each workload: made when it is asked for.
     pub workloads: mpsc::Sender<oneshot::Sender<Vec<WorkloadStatus>>>,
+    /// Everything that the analysis is told.
+    pub tape: broadcast::Sender<Arc<Observed>>,
     /// Loops that must beat; a stale one fails `/livez`.
     pub heartbeats: Vec<Heartbeat>,
     /// Renders the metrics.
@@ -88,6 +91,7 @@ pub fn router(served: Served) -> Router {
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))
         .route("/api/v1/snapshot", get(api::snapshot))
+        .route("/api/v1/observations", get(tape::observations))
         .route("/api/v1/workloads/{namespace}/{kind}/{name}", get(api::workload))
         .fallback(api::no_such_page)
         .layer(middleware::from_fn(guard))

@@ -47,6 +47,7 @@ fn served(mut snapshot: Snapshot) -> Served {
             Heartbeat::new("watchdog", Duration::from_secs(60)),
             Heartbeat::new("executor", Duration::from_secs(90)),
         ],
+        tape: broadcast::Sender::new(16),
         metrics: Arc::new(|| "# TYPE x gauge\nx 1\n".into()),
         clock: Clock::starting_at(crate::clock::timestamp(NOW)),
     }
@@ -211,4 +212,25 @@ async fn it_serves_over_a_socket_and_stops_when_asked() {
     stop.send(true).unwrap();
     task.await.unwrap().unwrap();
     assert!(tokio::net::TcpStream::connect(address).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn observations_come_as_lines_and_silence_keeps_the_connection() {
+    use crate::domain::{Observation, Observed};
+    use futures::StreamExt;
+    let served = served(good());
+    let request = Request::builder().uri("/api/v1/observations").body(Body::empty()).unwrap();
+    let response = router(served.clone()).oneshot(request).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    let mut body = response.into_body().into_data_stream();
+    let what = Observation::Source { source: "scrape".into(), ok: true, reason: None };
+    for t in 0..20 {
+        served.tape.send(Arc::new(Observed { t: f64::from(t), what: what.clone() })).unwrap();
+    }
+    let mut line = async || String::from_utf8(body.next().await.unwrap().unwrap().to_vec()).unwrap();
+    assert!(line().await.contains("\"kind\":\"lost\",\"observations\":4"), "a slow reader is told what it lost");
+    for t in 4..20 {
+        assert_eq!(line().await, format!("{{\"t\":{t}.0,\"kind\":\"source\",\"source\":\"scrape\",\"ok\":true}}\n"));
+    }
+    assert_eq!(line().await, "\n");
 }

@@ -1,15 +1,12 @@
 //! What the loop keeps of one rollout under watch.
 
 use crate::{
+    analysis::succession,
     cluster::{PodWatch, WorkloadView},
     domain::{Judgement, Observed, PodId, PodTarget, Recovery, Revision, Rules, Seconds, TrialTarget, Verdict},
 };
 use std::{collections::BTreeMap, sync::Arc};
 use tokio::{sync::watch, task::AbortHandle};
-
-/// Latency says nothing in the first minute of a pod, and a slow revision needs another to be seen: before that,
-/// silence about it is no praise (I2).
-const HEARD: Seconds = 120.0;
 
 /// What a rollout is watched for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,20 +129,12 @@ impl Live {
         }
     }
 
-    /// Whether the revision on trial may be presumed good although its trial has not ended: its numbers speak
-    /// for it and have had time to, or it went through the whole watch and nothing speaks against it.
+    /// Whether the revision on trial may be presumed good although its trial has not ended.
     pub fn speaks_for_itself(&self, now: Seconds) -> bool {
-        let Some(judgement) = &self.judgement else { return false };
         let watch = self.rules.as_ref().map_or(f64::MAX, |rules| rules.watch.as_secs_f64());
-        let ready_for = self.watch_from.map_or(0.0, |from| now - from);
-        let soaked = ready_for >= watch;
-        // A first deploy has nothing better before it.
-        let heard = ready_for >= HEARD.min(watch / 4.0) || self.from.as_ref().is_some_and(|from| from.0 == "none");
-        match judgement.verdict {
-            _ if judgement.baseline_good == Some(false) => judgement.verdict == Verdict::Pass,
-            Verdict::Watching if !heard && !soaked => false,
-            verdict => may_be_presumed_good(verdict, judgement.log_e, soaked),
-        }
+        let watched = self.watch_from.map(|from| now - from);
+        let first = self.from.as_ref().is_some_and(|from| from.0 == "none");
+        succession::speaks_for_itself(self.judgement.as_ref(), watched, watch, first)
     }
 
     /// Whether a judgement is to be told: when the verdict is another, and a conviction again and again.
@@ -157,34 +146,5 @@ impl Live {
             // The first word of a trial is "watching": worth no message.
             None => judgement.verdict != Verdict::Watching,
         }
-    }
-}
-
-/// Ten to one against a revision: too much to presume it good, too little to convict it.
-const AGAINST: f64 = 2.3;
-
-fn may_be_presumed_good(verdict: Verdict, log_e: f64, soaked: bool) -> bool {
-    match verdict {
-        Verdict::Pass => true,
-        Verdict::Watching => log_e < 0.0 || soaked && log_e < AGAINST,
-        Verdict::Unknown(_) => soaked && log_e < AGAINST,
-        Verdict::Fail(_) | Verdict::Hold(_) => false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::{FailReason, UnknownReason};
-
-    #[test]
-    fn whoever_is_half_convicted_is_not_presumed_good_however_long_it_ran() {
-        assert!(may_be_presumed_good(Verdict::Watching, 1.0, true));
-        assert!(!may_be_presumed_good(Verdict::Watching, 1.0, false));
-        assert!(!may_be_presumed_good(Verdict::Watching, 5.0, true), "bad, and restarted right after its watch");
-        assert!(may_be_presumed_good(Verdict::Watching, -1.0, false));
-        assert!(!may_be_presumed_good(Verdict::Watching, f64::NAN, true));
-        assert!(may_be_presumed_good(Verdict::Unknown(UnknownReason::NoData), 0.0, true));
-        assert!(!may_be_presumed_good(Verdict::Fail(FailReason::Errors), 12.0, true));
     }
 }

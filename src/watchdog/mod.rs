@@ -31,12 +31,15 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{broadcast, mpsc, oneshot, watch},
     time::MissedTickBehavior,
 };
 
 /// The question what is known of each workload, answered at the loop's next turn.
 pub type AskWorkloads = oneshot::Sender<Vec<WorkloadStatus>>;
+
+/// Where observations go that are recorded; a listener that is too slow loses some and is told so.
+pub type Tape = broadcast::Sender<Arc<Observed>>;
 
 /// What the watchdog is given.
 pub struct Inputs {
@@ -58,6 +61,8 @@ pub struct Inputs {
     pub freezes: watch::Receiver<Arc<Freezes>>,
     /// Who asks what is known of each workload.
     pub asked: mpsc::Receiver<AskWorkloads>,
+    /// Everything that the analysis is told, for whoever records it.
+    pub tape: Tape,
     /// The one clock.
     pub clock: Clock,
     /// Time between two ticks.
@@ -145,7 +150,20 @@ impl Watchdog {
     }
 
     fn observe(&mut self, t: Seconds, what: Observation) {
-        self.docket.observe(&Observed { t, what });
+        self.take(&Observed { t, what });
+    }
+
+    /// Nothing reaches the analysis but through here, so that what is recorded is all that it knew.
+    fn take(&mut self, observed: &Observed) {
+        self.write_down(observed);
+        self.docket.observe(observed);
+    }
+
+    fn write_down(&self, observed: &Observed) {
+        if self.inputs.tape.receiver_count() > 0 {
+            // Whoever listened may just have gone.
+            let _ = self.inputs.tape.send(Arc::new(observed.clone()));
+        }
     }
 
     fn recovery_of(&self, id: &WorkloadId) -> Option<Recovery> {

@@ -205,13 +205,19 @@ impl Watchdog {
         let (to, waiting) = (live.to.clone(), std::mem::take(&mut live.waiting));
         live.past_read = true;
         let proven = live.inherited.proven.unwrap_or(began);
-        let conditions = conditions(&live.view);
-        match live.purpose {
+        let (conditions, replicas) = (conditions(&live.view), u32::try_from(live.view.progress.desired).unwrap_or(0));
+        let purpose = live.purpose;
+        let convicted = live.view.undo_id().and_then(|undo| self.inputs.convictions.get(undo)).copied();
+        // A trace tells in lines what the docket is told by calls.
+        for what in [
+            Observation::Workload { workload: id.clone(), replicas, calls: Vec::new() },
+            Observation::Rollout { workload: id.clone(), from: from.clone(), to: to.clone() },
+        ] {
+            self.write_down(&Observed { t: began, what });
+        }
+        match purpose {
             Purpose::Trial => self.docket.open_after(began, proven, id.clone(), from, to, rules),
-            Purpose::Recovery => {
-                let convicted = live.view.undo_id().and_then(|undo| self.inputs.convictions.get(undo)).copied();
-                self.docket.watch_recovery(began, id.clone(), from, to, rules, convicted);
-            }
+            Purpose::Recovery => self.docket.watch_recovery(began, id.clone(), from, to, rules, convicted),
         }
         let mut told = f64::MIN;
         for observed in past {
@@ -220,10 +226,10 @@ impl Watchdog {
                 self.docket.judge(told);
             }
             told = observed.t;
-            self.docket.observe(observed);
+            self.take(observed);
         }
         let now = self.inputs.clock.now();
-        waiting.into_iter().for_each(|observed| self.docket.observe(&observed));
+        waiting.iter().for_each(|observed| self.take(observed));
         for condition in conditions {
             self.observe(now, Observation::Condition { workload: id.clone(), condition });
         }
@@ -246,7 +252,7 @@ impl Watchdog {
         }
         let observed = Observed { t: now, what: Observation::Pod(pod.state) };
         if live.past_read {
-            self.docket.observe(&observed);
+            self.take(&observed);
         } else {
             live.waiting.push(observed);
         }

@@ -36,7 +36,7 @@ impl Watchdog {
                 self.source_states.insert(source.clone(), SourceState { ok: *ok, last_good, reason: reason.clone() });
                 metrics::source_read(reading.source, *ok, reading.took, now);
             }
-            self.docket.observe(observed);
+            self.take(observed);
         }
         self.outstanding = self.outstanding.saturating_sub(1);
         if self.outstanding == 0 {
