@@ -304,9 +304,10 @@ pub(super) fn crash_point(name: &str) {
             std::process::abort();
         }
         if at.strip_prefix("stop-") == Some(name) {
-            // A process cannot signal itself without unsafe code.
-            let me = std::process::id().to_string();
-            let _ = std::process::Command::new("kill").args(["-STOP", &me]).status();
+            // A process cannot signal itself without unsafe code. Its threads stop one after another: the shell is
+            // waited for, and ends when the process stands still.
+            let stop = "kill -STOP $PPID; until grep -q '^State:.T' /proc/$PPID/status; do :; done";
+            let _ = std::process::Command::new("sh").args(["-c", stop]).status();
         }
     }
     let _ = name;
