@@ -41,6 +41,8 @@ pub struct Feed {
 pub struct Ledger {
     /// When each rollout began to do harm; infinite when it never did.
     pub harm: Vec<Seconds>,
+    /// What the time to undo each is counted from.
+    pub due: Vec<Seconds>,
     /// Requests and failures of its new pods since then, cumulative, at these times.
     pub served: Vec<Vec<(Seconds, f64, f64)>>,
 }
@@ -69,8 +71,9 @@ impl Feed {
     pub fn new(world: World, mut random: Random) -> Self {
         let lives = rolling::play(&world, &mut random);
         let flow = Flow::new(&world, &lives, world.end);
-        let harm = (0..world.deploys.len()).map(|deploy| faults::harm_of(&world, &lives, deploy)).collect();
-        let ledger = Ledger { harm, served: vec![Vec::new(); world.deploys.len()] };
+        let harm: Vec<Seconds> = (0..world.deploys.len()).map(|d| faults::harm_of(&world, &lives, d)).collect();
+        let due = world.deploys.iter().zip(&harm).map(|(d, harm)| d.due.map_or(*harm, |due| faults::time_of(due, &lives)));
+        let ledger = Ledger { due: due.collect(), harm, served: vec![Vec::new(); world.deploys.len()] };
         let mut feed =
             Self { world, lives, flow, random, events: Vec::new(), said: Vec::new(), lines: Vec::new(), ledger };
         feed.lines = feed.make_lines();

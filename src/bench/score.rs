@@ -79,18 +79,19 @@ impl Tally {
             });
             let harm = ledger.harm[index];
             match deploy.truth {
-                Truth::Undo { within, target, .. } => {
+                Truth::Undo { within, targets, .. } => {
+                    let due = ledger.due[index] + within;
                     self.must += 1;
                     let end = match undo {
                         Some((t, _)) if t < harm => {
                             self.wrong += 1;
                             world.end
                         }
-                        Some((t, to)) if to == target => {
+                        Some((t, to)) if targets.contains(&to) => {
                             self.right += 1;
                             let delay = t - harm;
-                            self.in_time += u64::from(delay <= within);
-                            self.late += u64::from(delay > within);
+                            self.in_time += u64::from(t <= due);
+                            self.late += u64::from(t > due);
                             self.delays.push(delay);
                             self.bounds.push(bound(ledger, index, deploy.bad_share));
                             t

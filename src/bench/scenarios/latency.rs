@@ -61,6 +61,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
             180.0,
             &[FailReason::Latency, FailReason::CrashLoop],
         );
+        // Every pod has its own clock; the service is as slow as that once its last pod is.
+        w.deploys[0].due = Some(Moment::Done(0, 600.0));
         w
     }),
     clean("S13", "each new pod is six times slower for its first 45 seconds", |r| {
