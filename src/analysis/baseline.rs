@@ -166,7 +166,18 @@ fn cut_of(histogram: &Histogram, quantile: f64, limit: LatencyLimit, span: Span)
     }
 }
 
-fn merge(into: &mut Option<Histogram>, histogram: &Histogram) {
+/// The cut for a latency limit by one histogram, as [`Baseline::cut`].
+pub(super) fn cut(histogram: Option<&Histogram>, limit: LatencyLimit) -> CutState {
+    let tail = TAIL_SAMPLES / (1.0 - limit.quantile).max(1e-6);
+    for (quantile, least) in [(limit.quantile, tail), (0.5, MEDIAN_REQUESTS)] {
+        if let Some(histogram) = histogram.filter(|h| h.total() >= least) {
+            return cut_of(histogram, quantile, limit, Span::Window);
+        }
+    }
+    CutState::Missing
+}
+
+pub(super) fn merge(into: &mut Option<Histogram>, histogram: &Histogram) {
     match into {
         // Another layout is another version's: the first one seen stands.
         Some(sum) => {

@@ -55,6 +55,13 @@ impl Callers {
         true
     }
 
+    /// Forgets the evidence and keeps the limit.
+    pub(super) fn anew(&mut self) {
+        if let Some((_, evidence)) = &mut self.test {
+            *evidence = evidence.anew(self.watch);
+        }
+    }
+
     pub(super) fn freeze(&mut self, t: Seconds) {
         self.pending = Tally::default();
         self.fresh = false;

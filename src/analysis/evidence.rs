@@ -39,7 +39,7 @@ impl Hypothesis {
     }
 }
 
-fn log_sum_exp(terms: impl Iterator<Item = f64> + Clone) -> f64 {
+pub(super) fn log_sum_exp(terms: impl Iterator<Item = f64> + Clone) -> f64 {
     let top = terms.clone().fold(f64::NEG_INFINITY, f64::max);
     if !top.is_finite() {
         return top;
@@ -297,6 +297,16 @@ impl Evidence {
     /// Whether the evidence convicts, before any gate.
     pub(super) fn fired(&self) -> bool {
         self.fired
+    }
+
+    /// Whether the share of bad requests lies above the limit now.
+    pub(super) fn over_now(&self, t: Seconds) -> bool {
+        self.last(t, NOW).0.ratio().is_some_and(|ratio| ratio > self.hypothesis.theta)
+    }
+
+    /// The same test with nothing seen yet.
+    pub(super) fn anew(&self, watch: Seconds) -> Self {
+        Self::new(self.hypothesis.theta, self.pace, watch)
     }
 
     /// All requests of new pods so far.

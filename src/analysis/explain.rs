@@ -4,8 +4,10 @@ use super::{
     bake::Baked,
     baseline::{Cut, ErrorBaseline, Span},
     counter::Tally,
+    draft::Case,
     family::Latency,
     roster::Pod,
+    scene::Compared,
     trial::{Outage, Trial},
     tuning::{LEVEL, SOME_TRAFFIC},
 };
@@ -67,6 +69,21 @@ pub(super) fn quantile(q: f64) -> String {
 
 pub(super) fn plural(n: usize, one: &str) -> String {
     format!("{n} {one}{}", if n == 1 { "" } else { "s" })
+}
+
+/// What convicts, with who was asked besides, and how sure it is.
+pub(super) fn convicted(case: &Case, compared: &Compared) -> String {
+    let mut text = case.sentence.clone();
+    if compared.told > 0 {
+        let peers = format!("{} of {} affected", compared.broken, plural(compared.told, "peer"));
+        match text.strip_suffix(')') {
+            Some(open) => text = format!("{open}, {peers})"),
+            None => text.push_str(&format!(" ({peers})")),
+        }
+    } else if !case.compared {
+        text.push_str("; there were neither old pods nor peers to compare with, so the cluster is not ruled out");
+    }
+    text + SURE
 }
 
 /// Ends a sentence with how sure it is.

@@ -37,6 +37,12 @@ impl Errors {
         }
     }
 
+    /// Forgets the evidence and keeps the limit.
+    pub(super) fn anew(&mut self, watch: Seconds) {
+        self.evidence = self.evidence.anew(watch);
+        self.plain = self.plain.as_ref().map(|plain| plain.anew(watch));
+    }
+
     /// Takes the pods' pending counts; starts with the first of a new pod.
     pub(super) fn step(
         errors: &mut Option<Self>,
@@ -99,6 +105,11 @@ impl Slowness {
         }
     }
 
+    fn anew(&mut self, watch: Seconds) {
+        self.certain = self.certain.anew(watch);
+        self.likely = self.likely.anew(watch);
+    }
+
     /// The test that speaks: the certain one as soon as it convicts.
     pub(super) fn evidence(&self) -> &Evidence {
         if self.certain.fired() { &self.certain } else { &self.likely }
@@ -155,6 +166,13 @@ impl Latency {
         }
         slow.certain.step(tick.from, tick.t, tick.rise, &certain, 1.0);
         slow.likely.step(tick.from, tick.t, tick.rise, &likely, 1.0);
+    }
+
+    /// Forgets the evidence and keeps the cut.
+    pub(super) fn anew(&mut self, watch: Seconds) {
+        if let Latency::Tested(slow) = self {
+            slow.anew(watch);
+        }
     }
 
     pub(super) fn tested(&self) -> Option<&Slowness> {

@@ -3,25 +3,20 @@
 use super::{
     baseline::ErrorBaseline,
     counter::Tally,
+    draft::{Draft, Opinion, Said},
     evidence::Evidence,
     explain::{self, percent, share},
     facts::Fact,
     family::Latency,
     health::Answer,
     trial::Trial,
-    verdict::{Opinion, Said},
 };
 use crate::domain::{Finding, FindingCounts, HoldReason};
 
 /// All lines, the strongest streams first.
-pub(super) fn table(
-    trial: &Trial,
-    fact: Option<&Fact>,
-    answers: &[Answer],
-    errors: &Said,
-    latency: &Said,
-) -> Vec<Finding> {
-    let mut lines = vec![pods(trial, fact)];
+pub(super) fn table(trial: &Trial, draft: &Draft) -> Vec<Finding> {
+    let Draft { fact, answers, errors, latency, .. } = draft;
+    let mut lines = vec![pods(trial, fact.as_ref())];
     if let Some(family) = &trial.errors {
         let mut line = counted("errors", "new pods", &family.evidence, family.baseline.before, errors);
         line.before = before(&family.baseline);
@@ -34,7 +29,7 @@ pub(super) fn table(
             e if e < 0.0 => Opinion::Clean,
             _ => Opinion::Open,
         };
-        let mut line = counted("errors", "callers", evidence, baseline.before, &Said { opinion, since: None });
+        let mut line = counted("errors", "callers", evidence, baseline.before, &Said { opinion, since: None, case: None });
         line.before = before(baseline);
         line.limit = Some(percent(evidence.theta()));
         if evidence.fired() {

@@ -1,7 +1,8 @@
-//! Attribution (decision.md 2.5): evidence that convicts must also be this rollout's doing. Pure.
+//! Attribution within one workload (decision.md 2.5): evidence that convicts must also be this rollout's
+//! doing. Pure.
 //!
-//! Built: 1 old pods, 4 onset, 5 concentration. Gate 6 freezes in `trial`; gates 2, 3 and 7 need
-//! more than one workload.
+//! Gates 1 (old pods), 4 (onset) and 5 (concentration). Gate 6 freezes in `trial`; gates 2 and 3 need other
+//! workloads and are in `scene`, gate 7 is in `blame`.
 
 use super::{
     bounds,
@@ -76,6 +77,19 @@ fn node_of_old_pods(evidence: &Evidence, onset: &Onset, around: &Surroundings<'_
         return Gate::Hold(HoldReason::Node, text);
     }
     Gate::Open
+}
+
+/// The node that has nearly all bad requests of the new pods.
+pub(super) fn culprit_node(evidence: &Evidence, onset: &Onset, around: &Surroundings<'_>) -> Option<String> {
+    by_node(evidence, onset, around).0.map(|(node, _)| node)
+}
+
+/// Whether old pods with real traffic say so clearly that it is the new ones: what is left when their share
+/// of bad requests is taken off breaks the limit alone.
+pub(super) fn told_apart(evidence: &Evidence, onset: &Onset) -> bool {
+    let (new, old) = (onset.new, onset.old);
+    let more = new.ratio().zip(old.ratio()).is_some_and(|(new, old)| new - old > evidence.theta());
+    old.total >= SOME_TRAFFIC && more && split::log_split(new, old) >= LEVEL
 }
 
 #[derive(Default, Clone)]

@@ -161,6 +161,11 @@ impl RecoveryWatch {
         self.say(t, state, text)
     }
 
+    /// Whether it is known, or given up, whether the undo helped.
+    pub(super) fn settled(&self) -> bool {
+        self.said.is_some()
+    }
+
     fn say(&self, t: Seconds, state: RecoveryState, explanation: String) -> Recovery {
         Recovery { t, workload: self.workload.clone(), target: self.target.clone(), state, explanation }
     }

@@ -60,6 +60,8 @@ pub(super) struct Trial {
     pub(super) last_fail: Option<FailReason>,
     /// Families that convicted at the tick before: an unsettled gate does not take that back.
     pub(super) standing: Vec<FailReason>,
+    /// Another rollout that is blamed and must be undone first, and since when that is so.
+    waiting: Option<(WorkloadId, Seconds)>,
     last_counters: Option<Seconds>,
     /// How often counters are read, which may be less often than ticks are made.
     cadence: Seconds,
@@ -103,6 +105,7 @@ impl Trial {
             skipped: 0,
             last_fail: None,
             standing: Vec::new(),
+            waiting: None,
             last_counters: None,
             cadence: 0.0,
             fresh: false,
@@ -258,6 +261,38 @@ impl Trial {
         }
         self.callers.advance(t, gap, self.first_ready);
         self.roster.forget(t);
+    }
+
+    /// Takes note of who is blamed instead.
+    pub(super) fn wait_for(&mut self, blamed: Option<WorkloadId>, t: Seconds) {
+        if let Some(blamed) = blamed
+            && self.waiting.as_ref().is_none_or(|(id, _)| *id != blamed)
+        {
+            self.waiting = Some((blamed, t));
+        }
+    }
+
+    /// How long it has waited for another rollout's undo.
+    pub(super) fn waited(&self, t: Seconds) -> Seconds {
+        self.waiting.as_ref().map_or(0.0, |(_, since)| t - since)
+    }
+
+    /// Who it is waiting for.
+    pub(super) fn waits_for(&self) -> Option<&WorkloadId> {
+        self.waiting.as_ref().map(|(id, _)| id)
+    }
+
+    /// Measures again from now on: what was counted while another rollout was broken says nothing of this
+    /// one. Each time is one more chance of a false alarm, and there are as many as there are undos.
+    pub(super) fn measure_again(&mut self) {
+        let watch = self.rules.watch.as_secs_f64();
+        self.waiting = None;
+        self.standing.clear();
+        if let Some(errors) = &mut self.errors {
+            errors.anew(watch);
+        }
+        self.latency.anew(watch);
+        self.callers.anew();
     }
 
     fn forget_pending(&mut self) {

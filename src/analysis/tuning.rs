@@ -128,3 +128,41 @@ pub(super) const PODS_MAX: usize = 10_000;
 pub(super) const UNCLAIMED_PODS: usize = 512;
 /// See [`UNCLAIMED_PODS`].
 pub(super) const UNCLAIMED_EACH: usize = 4;
+/// Width of a bin of what is remembered of a workload that is not on trial: one tick.
+pub(super) const PEER_BIN: Seconds = 15.0;
+/// How far back that goes: the window before a rollout, and the minutes in which it breaks.
+pub(super) const PEER_MEMORY: Seconds = 2400.0;
+/// Peers that break within this time of ours broke with it (2.5.2: ±3 min).
+pub(super) const PEER_ONSET: Seconds = 180.0;
+/// Evidence that makes a peer's break more than chance: ln 100. Two of three peers at least must show it.
+pub(super) const PEER_LEVEL: f64 = 4.605_170_185_988_091;
+/// Bad requests that a peer would show by now had it broken as ours did; with fewer it cannot tell.
+pub(super) const PEER_EXPECTED: f64 = 3.0;
+/// Peers that gate 2 needs, the share of them that must break, and how many at least (2.5.2).
+pub(super) const PEERS_LEAST: usize = 3;
+/// See [`PEERS_LEAST`].
+pub(super) const PEERS_SHARE: f64 = 0.3;
+/// See [`PEERS_LEAST`].
+pub(super) const PEERS_BROKEN: usize = 2;
+/// Workloads that are remembered without a trial, and pods of all of them together.
+pub(super) const PEERS_MAX: usize = 1024;
+/// See [`PEERS_MAX`].
+pub(super) const PEER_PODS_MAX: usize = 8192;
+/// Nodes on which pods of peers are tallied.
+pub(super) const NODES_MAX: usize = 5000;
+/// Two onsets this close are the same: two scrapes lie between them at most.
+pub(super) const ONSET_SLACK: Seconds = 30.0;
+/// Calls that the service graph is followed deep (4.1: depth ≤ 4), and how many of them are kept.
+pub(super) const GRAPH_DEPTH: usize = 6;
+/// See [`GRAPH_DEPTH`].
+pub(super) const EDGES_MAX: usize = 50_000;
+/// Evidence from which on a callee on trial is suspected before it is convicted: a quarter of the level.
+pub(super) const RISING: f64 = LEVEL / 4.0;
+/// Who is waiting for another rollout's undo, though its own old pods convict it, waits no longer than this.
+pub(super) const PATIENCE: Seconds = 300.0;
+/// Nats by which one of several candidates must lead to be blamed; else it is the most recent one (2.5.7).
+pub(super) const BLAME_LEAD: f64 = 3.0;
+/// An old pod that passed a probe this recently passes it now.
+pub(super) const OLD_PASS: Seconds = 60.0;
+/// Pods whose workload is remembered; above that those that nobody knows any more are forgotten.
+pub(super) const OWNERS_MAX: usize = 32_768;
