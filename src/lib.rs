@@ -42,6 +42,7 @@ pub mod config;
 pub mod domain;
 pub mod executor;
 pub mod record;
+pub mod replay;
 pub mod report;
 pub mod serve;
 pub mod sim;

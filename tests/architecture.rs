@@ -34,7 +34,7 @@ const IMPURE_WORDS: [&str; 8] =
     ["Instant", "SystemTime", "Clock", "TcpStream", "TcpListener", "UdpSocket", "ToSocketAddrs", "async"];
 
 /// Which folder (or file) under `src/` may use which.
-const ARROWS: [(&str, &[&str]); 17] = [
+const ARROWS: [(&str, &[&str]); 18] = [
     ("domain", &[]),
     ("wire", &[]),
     // Knows Kubernetes and nothing of Lastgood, so that it cannot be kind to it.
@@ -51,6 +51,8 @@ const ARROWS: [(&str, &[&str]); 17] = [
     ("serve", &["domain", "config", "clock", "telemetry"]),
     ("watchdog", &["domain", "config", "clock", "telemetry", "analysis", "sources", "cluster"]),
     ("executor", &["domain", "config", "clock", "telemetry", "record", "cluster"]),
+    // The daemon without a cluster: the pure parts of what decides and of what acts.
+    ("replay", &["domain", "config", "analysis", "cluster", "record", "executor"]),
     ("app", ALL),
     ("cli", ALL),
     ("main", ALL),
@@ -70,6 +72,7 @@ const ALL: &[&str] = &[
     "serve",
     "watchdog",
     "executor",
+    "replay",
     "app",
     "cli",
 ];

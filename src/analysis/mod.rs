@@ -37,6 +37,7 @@ mod roster;
 mod scene;
 mod series;
 mod split;
+pub mod succession;
 #[cfg(test)]
 mod tests;
 mod trial;

@@ -7,6 +7,7 @@ mod get;
 mod history;
 mod incident;
 mod pause;
+mod replay;
 mod resolve;
 mod run;
 mod status;
@@ -134,6 +135,8 @@ enum Command {
     Incident(With<incident::IncidentArgs>),
     /// Check, show and explain the configuration.
     Config(config::ConfigArgs),
+    /// Judge a recorded trace by today's thresholds, on a virtual clock.
+    Replay(replay::ReplayArgs),
     /// Print the JSON Schema of thresholds.yaml.
     Schema,
 }
@@ -194,6 +197,7 @@ async fn command(cli: Cli, out: &mut dyn Write) -> Result<u8, Failure> {
     match cli.command {
         Command::Run(args) => run::run(args).await,
         Command::Config(args) => Ok(config::run(&args, config::process_environment(), out, &mut std::io::stderr())?),
+        Command::Replay(args) => replay::replay(&args, out, &mut std::io::stderr()),
         Command::Schema => Ok(config::schema(out)?),
         Command::Get(with) => get::get(&Context::of(with.global).await?, &with.args, out).await,
         Command::Explain(with) => explain::explain(&Context::of(with.global).await?, &with.args, out).await,

@@ -20,7 +20,7 @@ mod verify;
 mod writeup;
 
 pub use drive::{Executor, UndoError};
-pub use gate::{Blocked, Gate};
+pub use gate::{Blocked, Gate, PastUndo, Situation, gate};
 pub use plan::Plan;
 pub use prepare::{Choice, Prepared, UndoRequest};
-pub use target::{NoTarget, Target};
+pub use target::{Known, NoTarget, Target, choose};

@@ -1,6 +1,7 @@
 //! What the loop keeps of one rollout under watch.
 
 use crate::{
+    analysis::succession,
     cluster::{PodWatch, WorkloadView},
     domain::{Judgement, Observed, PodId, PodTarget, Recovery, Revision, Rules, Seconds, TrialTarget, Verdict},
 };
@@ -116,19 +117,10 @@ impl Live {
         }
     }
 
-    /// Whether the revision on trial may be presumed good although its trial has not ended: its numbers speak
-    /// for it, or it went through the whole watch and nothing speaks against it.
+    /// Whether the revision on trial may be presumed good although its trial has not ended.
     pub fn speaks_for_itself(&self, now: Seconds) -> bool {
-        let Some(judgement) = &self.judgement else { return false };
         let watch = self.rules.as_ref().map_or(f64::MAX, |rules| rules.watch.as_secs_f64());
-        let soaked = self.watch_from.is_some_and(|from| now - from >= watch);
-        match judgement.verdict {
-            _ if judgement.baseline_good == Some(false) => judgement.verdict == Verdict::Pass,
-            Verdict::Pass => true,
-            Verdict::Watching => judgement.log_e < 0.0 || soaked,
-            Verdict::Unknown(_) => soaked,
-            Verdict::Fail(_) | Verdict::Hold(_) => false,
-        }
+        succession::speaks_for_itself(self.judgement.as_ref(), self.watch_from.map(|from| now - from), watch)
     }
 
     /// Whether a judgement is to be told: when the verdict is another, and a conviction again and again.

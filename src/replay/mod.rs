@@ -1,0 +1,214 @@
+//! The decision over recorded observations, on a virtual clock. Pure: no IO, no clock.
+//!
+//! A [`Replay`] is the daemon without a cluster: the same [`Docket`] judges, the same gates and the same choice
+//! of a target say whether a conviction would be acted on. Observations come from a trace, from the benchmark's
+//! generator or from the history of a Prometheus; the world does not react to an undo, and what follows one is
+//! reported as `after`. Fails: nothing here fails; what cannot be used is skipped and counted by the docket.
+//!
+//! One observation, top to bottom: `mod` runs the ticks that are due and routes it; `past` keeps what was
+//! measured lately, for the rollout that may begin; `ledger` knows the revisions of one workload and what an
+//! undo of it would go to; `lines` is what comes out; `trace` reads observations from text.
+
+mod ledger;
+mod lines;
+mod past;
+pub mod trace;
+
+pub use lines::{Action, After, Line, Summary, VerdictLine};
+
+use crate::{
+    analysis::Docket,
+    config::{Facts, Thresholds},
+    domain::{Judgement, Observation, Observed, Revision, RolloutCondition, Rules, Seconds, Verdict, WorkloadId},
+    executor::PastUndo,
+};
+use ledger::Ledger;
+use past::Past;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+/// Seconds between two looks, unless said otherwise.
+pub const INTERVAL: Seconds = 5.0;
+/// A silence longer than this is passed over: no test rises without observations, and every gap drops them.
+const LONGEST_SILENCE: Seconds = 3600.0;
+
+/// The daemon on a virtual clock.
+pub struct Replay {
+    thresholds: Arc<Thresholds>,
+    interval: Seconds,
+    docket: Docket,
+    past: Past,
+    ledgers: BTreeMap<WorkloadId, Ledger>,
+    /// Workloads with a live trial.
+    live: BTreeSet<WorkloadId>,
+    undos: Vec<PastUndo>,
+    /// Rollouts that have ended; told at the end.
+    ended: Vec<Summary>,
+    /// When the next look is due; `None` before the first observation.
+    next: Option<Seconds>,
+}
+
+impl Replay {
+    /// A daemon that has seen nothing. `interval` is the time between two looks, in seconds.
+    pub fn new(thresholds: Arc<Thresholds>, interval: Seconds) -> Self {
+        let interval = if interval.is_finite() && interval > 0.0 { interval } else { INTERVAL };
+        Self {
+            thresholds,
+            interval,
+            docket: Docket::with_interval(interval),
+            past: Past::default(),
+            ledgers: BTreeMap::new(),
+            live: BTreeSet::new(),
+            undos: Vec::new(),
+            ended: Vec::new(),
+            next: None,
+        }
+    }
+
+    /// Runs the looks that are due before this observation, then takes it. Observations come in order of time;
+    /// one that is late is taken as it is.
+    pub fn observe(&mut self, observed: &Observed) -> Vec<Line> {
+        let t = observed.t;
+        if !t.is_finite() {
+            return Vec::new();
+        }
+        let lines = self.run_to(t);
+        match &observed.what {
+            Observation::Rollout { workload, from, to } => self.begin(t, workload, from, to),
+            Observation::Condition { workload, condition: RolloutCondition::Deleted } => {
+                self.docket.observe(observed);
+                self.finish(workload);
+                self.ledgers.remove(workload);
+                self.past.forget(workload);
+            }
+            what => {
+                if let Observation::Workload { workload, replicas, .. } = what {
+                    self.ledger(workload).replicas = Some(*replicas);
+                }
+                if let Observation::Pod(state) = what {
+                    self.ledger(&state.workload).pod(state);
+                }
+                if let Some(owner) = self.past.keep(observed)
+                    && let Some(ledger) = self.ledgers.get_mut(&owner)
+                {
+                    ledger.measured(t, what);
+                }
+                self.docket.observe(observed);
+            }
+        }
+        lines
+    }
+
+    /// The last looks, then one summary per rollout. `t` is the time of the end.
+    pub fn end(&mut self, t: Seconds) -> Vec<Line> {
+        let mut lines = if t.is_finite() { self.run_to(t) } else { Vec::new() };
+        lines.extend(self.tick(self.next.unwrap_or(t).min(t)));
+        let last = self.ledgers.values_mut().filter_map(Ledger::summary);
+        let mut summaries: Vec<Summary> = std::mem::take(&mut self.ended).into_iter().chain(last).collect();
+        summaries.sort_by(|a, b| a.began.total_cmp(&b.began));
+        lines.extend(summaries.into_iter().map(|summary| Line::Summary(Box::new(summary))));
+        lines
+    }
+
+    /// Observations and values that could not be used.
+    pub fn skipped(&self) -> u64 {
+        self.docket.skipped()
+    }
+
+    fn ledger(&mut self, workload: &WorkloadId) -> &mut Ledger {
+        // The clone is made once per workload, not once per observation.
+        if !self.ledgers.contains_key(workload) {
+            self.ledgers.insert(workload.clone(), Ledger::new(workload.clone()));
+        }
+        self.ledgers.entry(workload.clone()).or_insert_with(|| Ledger::new(workload.clone()))
+    }
+
+    /// All looks that lie before `t`: what was seen at a look's own time belongs to it.
+    fn run_to(&mut self, t: Seconds) -> Vec<Line> {
+        let mut lines = Vec::new();
+        let mut next = *self.next.get_or_insert(t + self.interval);
+        if t - next > LONGEST_SILENCE {
+            lines.extend(self.tick(next));
+            next = t - self.interval;
+        }
+        while next < t {
+            lines.extend(self.tick(next));
+            next += self.interval;
+        }
+        self.next = Some(next);
+        lines
+    }
+
+    fn rules(&self, id: &WorkloadId) -> Arc<Rules> {
+        let none = BTreeMap::new();
+        let facts =
+            Facts { namespace: &id.namespace, kind: id.kind, name: &id.name, labels: &none, annotations: &none };
+        self.thresholds.rules_for(&facts).rules
+    }
+
+    fn begin(&mut self, t: Seconds, id: &WorkloadId, from: &Revision, to: &Revision) {
+        let rules = self.rules(id);
+        let ledger = self.ledger(id);
+        if let Some(bad) = ledger.undone_to(to) {
+            // The undo itself, as a recording shows it: its effect is watched, it is not judged afresh.
+            ledger.restored();
+            self.live.remove(id);
+            self.docket.watch_recovery(t, id.clone(), bad, to.clone(), rules);
+            return;
+        }
+        let began = ledger.begin(t, from, to, &rules);
+        self.ended.extend(began.ended);
+        self.docket.close(id);
+        self.docket.open_after(began.t0, began.proven, id.clone(), began.serving, to.clone(), rules);
+        self.live.insert(id.clone());
+        for observed in self.past.of(id) {
+            self.docket.observe(observed);
+        }
+    }
+
+    fn finish(&mut self, id: &WorkloadId) {
+        self.docket.close(id);
+        self.live.remove(id);
+        self.ended.extend(self.ledgers.get_mut(id).and_then(Ledger::summary));
+    }
+
+    fn tick(&mut self, t: Seconds) -> Vec<Line> {
+        self.past.prune(t);
+        let mut lines = Vec::new();
+        for judgement in self.docket.judge(t) {
+            lines.extend(self.say(judgement));
+        }
+        for recovery in self.docket.recoveries(t) {
+            if let Some(ledger) = self.ledgers.get_mut(&recovery.workload) {
+                ledger.recovery(&recovery);
+            }
+        }
+        lines
+    }
+
+    fn say(&mut self, judgement: Judgement) -> Option<Line> {
+        let id = judgement.workload.clone();
+        let rules = self.rules(&id);
+        let ledger = self.ledgers.get_mut(&id)?;
+        let line = ledger.say(judgement, &rules, &self.undos)?;
+        match (line.action, line.verdict) {
+            (Action::Undo, _) => self.undos.push(PastUndo {
+                uid: id.to_string(),
+                namespace: id.namespace.clone(),
+                t: line.t,
+                manual: false,
+            }),
+            (_, Verdict::Pass) => {
+                self.docket.close(&id);
+                self.live.remove(&id);
+            }
+            _ => {}
+        }
+        Some(Line::Verdict(Box::new(line)))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,78 @@
+//! What was measured lately of every workload: the "before" of a rollout that may begin. Pure.
+//!
+//! The daemon reads it by range query when a rollout begins; a trace cannot be asked again.
+
+use crate::domain::{Observation, Observed, PodId, Seconds, WorkloadId};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+/// As far back as any baseline or veto looks, and a little more.
+const KEPT: Seconds = 2700.0;
+/// Pruning everything at every look would cost more than it frees.
+const PRUNE_EVERY: Seconds = 60.0;
+
+/// Lately, by workload.
+#[derive(Default)]
+pub(super) struct Past {
+    owners: HashMap<PodId, WorkloadId>,
+    lately: BTreeMap<WorkloadId, Lately>,
+    pruned: Seconds,
+}
+
+#[derive(Default)]
+struct Lately {
+    /// The state of each living pod, as it was before what `recent` holds.
+    pods: BTreeMap<PodId, Observed>,
+    recent: VecDeque<Observed>,
+}
+
+impl Past {
+    /// Keeps an observation of a workload; tells whose it is.
+    pub fn keep(&mut self, observed: &Observed) -> Option<WorkloadId> {
+        let owner = match &observed.what {
+            Observation::Pod(state) => {
+                if !self.owners.contains_key(&state.pod) {
+                    self.owners.insert(state.pod.clone(), state.workload.clone());
+                }
+                state.workload.clone()
+            }
+            Observation::Counters { pod, .. } => self.owners.get(pod)?.clone(),
+            Observation::Callers { workload, .. } => workload.clone(),
+            Observation::Probe(probe) => probe.workload.clone(),
+            _ => return None,
+        };
+        self.lately.entry(owner.clone()).or_default().recent.push_back(observed.clone());
+        Some(owner)
+    }
+
+    /// What is kept of a workload: its pods as they stood, then everything since, in order.
+    pub fn of(&self, workload: &WorkloadId) -> impl Iterator<Item = &Observed> {
+        self.lately.get(workload).into_iter().flat_map(|lately| lately.pods.values().chain(&lately.recent))
+    }
+
+    /// Forgets a workload.
+    pub fn forget(&mut self, workload: &WorkloadId) {
+        self.lately.remove(workload);
+        self.owners.retain(|_, owner| owner != workload);
+    }
+
+    /// Lets go of what is too old at `t`.
+    pub fn prune(&mut self, t: Seconds) {
+        if (t - self.pruned).abs() < PRUNE_EVERY {
+            return;
+        }
+        self.pruned = t;
+        for lately in self.lately.values_mut() {
+            while lately.recent.front().is_some_and(|first| first.t < t - KEPT) {
+                let Some(old) = lately.recent.pop_front() else { break };
+                let Observation::Pod(state) = &old.what else { continue };
+                let pod = state.pod.clone();
+                if state.deleted {
+                    lately.pods.remove(&pod);
+                    self.owners.remove(&pod);
+                } else {
+                    lately.pods.insert(pod, old);
+                }
+            }
+        }
+    }
+}

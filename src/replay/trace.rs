@@ -1,0 +1,181 @@
+//! Reads a trace: JSON Lines, one observation a line, in order of time (format version 1).
+//!
+//! Unknown keys are ignored; an unknown kind is a warning and its line is passed over; a malformed line is an
+//! error with its number; a line that comes late is counted. A line at a time is in memory, and no line may be longer than [`LONGEST_LINE`].
+
+use crate::domain::{Observation, Observed, Seconds};
+use serde::Deserialize;
+use std::io::{self, BufRead, Read};
+
+/// The version that this program reads.
+pub const VERSION: u32 = 1;
+/// Longest line that is read, in bytes: a pod's whole histogram takes far less.
+pub const LONGEST_LINE: u64 = 1 << 20;
+/// The kinds of version 1.
+const KINDS: [&str; 11] =
+    ["trace", "workload", "pod", "rollout", "condition", "counters", "callers", "probe", "issues", "source", "end"];
+
+/// What is wrong with a trace.
+#[derive(Debug, thiserror::Error)]
+pub enum TraceError {
+    /// It cannot be read at all.
+    #[error("{file}:{line}: cannot read on: {source}")]
+    Read {
+        /// Which file.
+        file: String,
+        /// In which line, from 1.
+        line: u64,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A line is no observation.
+    #[error("{file}:{line}{}: {why}", column.map(|c| format!(":{c}")).unwrap_or_default())]
+    Malformed {
+        /// Which file.
+        file: String,
+        /// Which line, from 1.
+        line: u64,
+        /// Where in the line, from 1, if known.
+        column: Option<usize>,
+        /// What is wrong, and what would be right.
+        why: String,
+    },
+}
+
+/// What one line says.
+#[derive(Debug)]
+pub enum Entry {
+    /// An observation.
+    Observed(Box<Observed>),
+    /// A kind that this version does not know, and its line.
+    Unknown {
+        /// Which line, from 1.
+        line: u64,
+        /// The kind.
+        kind: String,
+    },
+}
+
+/// Reads a trace line by line.
+pub struct Lines<R> {
+    file: String,
+    input: R,
+    line: u64,
+    last: Seconds,
+    late: u64,
+    buffer: Vec<u8>,
+    ended: bool,
+}
+
+/// Enough of a line to tell what it is.
+#[derive(Deserialize)]
+struct Head {
+    kind: Option<String>,
+    t: Option<Seconds>,
+}
+
+impl<R: BufRead> Lines<R> {
+    /// `file` stands in errors.
+    pub fn new(file: impl Into<String>, input: R) -> Self {
+        Self { file: file.into(), input, line: 0, last: f64::NEG_INFINITY, late: 0, buffer: Vec::new(), ended: false }
+    }
+
+    fn wrong(&self, column: Option<usize>, why: impl Into<String>) -> TraceError {
+        TraceError::Malformed { file: self.file.clone(), line: self.line, column, why: why.into() }
+    }
+
+    /// The next line that is not blank; `None` after the last.
+    fn read(&mut self) -> Result<bool, TraceError> {
+        loop {
+            self.buffer.clear();
+            self.line += 1;
+            let line = self.line;
+            let read = self.input.by_ref().take(LONGEST_LINE + 1).read_until(b'\n', &mut self.buffer);
+            let read = read.map_err(|source| TraceError::Read { file: self.file.clone(), line, source })?;
+            if read == 0 {
+                return Ok(false);
+            }
+            if self.buffer.len() as u64 > LONGEST_LINE {
+                return Err(self.wrong(None, format!("the line is longer than {LONGEST_LINE} bytes")));
+            }
+            if !self.buffer.trim_ascii().is_empty() {
+                return Ok(true);
+            }
+        }
+    }
+
+    fn parse(&mut self) -> Result<Entry, TraceError> {
+        let text = self.buffer.trim_ascii();
+        let said = |e: &serde_json::Error| {
+            let text = e.to_string();
+            // serde_json counts lines of its own input, which is always one.
+            text.rsplit_once(" at line ").map_or(text.clone(), |(what, _)| what.to_owned())
+        };
+        let head: Head = serde_json::from_slice(text)
+            .map_err(|e| self.wrong(Some(e.column()), format!("{}; write one JSON object a line", said(&e))))?;
+        let Some(kind) = head.kind else {
+            return Err(self.wrong(None, "there is no \"kind\""));
+        };
+        let Some(t) = head.t else {
+            return Err(self.wrong(None, "there is no \"t\" (seconds)"));
+        };
+        let first = self.last == f64::NEG_INFINITY;
+        if first && kind != "trace" {
+            let why = "a trace begins with {\"t\":0,\"kind\":\"trace\",\"version\":1}".to_owned();
+            return Err(self.wrong(None, format!("the first line is of kind \"{kind}\"; {why}")));
+        }
+        if t < self.last {
+            // Taken all the same: what comes late is no reason to lose what came in time.
+            self.late += 1;
+        }
+        if !KINDS.contains(&kind.as_str()) {
+            return Ok(Entry::Unknown { line: self.line, kind });
+        }
+        let observed: Observed = serde_json::from_slice(text).map_err(|e| {
+            let column = (e.column() > 0).then_some(e.column());
+            self.wrong(column, format!("{} (in a line of kind \"{kind}\")", said(&e)))
+        })?;
+        match &observed.what {
+            Observation::Trace { version, .. } if *version != VERSION => {
+                return Err(
+                    self.wrong(None, format!("version {version} is not known; this program reads version {VERSION}"))
+                );
+            }
+            Observation::Trace { .. } if !first => return Err(self.wrong(None, "a second \"trace\" line")),
+            Observation::End {} => self.ended = true,
+            _ => {}
+        }
+        self.last = self.last.max(t);
+        Ok(Entry::Observed(Box::new(observed)))
+    }
+
+    /// How many lines had an earlier time than a line before them.
+    pub fn late(&self) -> u64 {
+        self.late
+    }
+
+    /// The latest time of any line, if there was one.
+    pub fn latest(&self) -> Option<Seconds> {
+        self.last.is_finite().then_some(self.last)
+    }
+
+    /// Whether the trace said that it ends; one that does not was cut off.
+    pub fn ended(&self) -> bool {
+        self.ended
+    }
+}
+
+impl<R: BufRead> Iterator for Lines<R> {
+    type Item = Result<Entry, TraceError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        match self.read() {
+            Ok(true) => Some(self.parse()),
+            Ok(false) => None,
+            Err(error) => Some(Err(error)),
+        }
+    }
+}
