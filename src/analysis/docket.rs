@@ -92,6 +92,9 @@ impl Docket {
 
     /// Ends the trial or the recovery of a workload: it is a peer from now on.
     pub fn close(&mut self, workload: &WorkloadId) {
+        if !self.trials.contains_key(workload) && !self.recoveries.contains_key(workload) {
+            return;
+        }
         let t = self.judged.unwrap_or(0.0);
         let (roster, _) = self.take(workload);
         self.peers.adopt(t, workload, roster);

@@ -886,3 +886,4 @@ fn nonsense_is_survived() {
 
 mod cluster;
 mod undo;
+mod world;
