@@ -7,6 +7,7 @@ use super::{
     tuning::*,
 };
 use crate::domain::{LatencyLimit, Seconds};
+use std::collections::{BTreeMap, btree_map::Entry};
 
 const BINS: usize = (BASELINE / BASELINE_BIN) as usize;
 
@@ -20,6 +21,13 @@ pub(super) struct Baseline {
     /// Everything since the old pods started, from the first reading of each.
     lifetime: Tally,
     lifetime_latency: Option<Histogram>,
+    /// A day and a week before, by bins of ten minutes.
+    seasons: BTreeMap<i64, Histogram>,
+}
+
+/// The bin of a season that a time is in.
+pub(super) fn season_bin(t: Seconds) -> i64 {
+    (t / SEASON_BIN).ceil().clamp(-1e15, 1e15) as i64
 }
 
 /// Which counts stand for "before".
@@ -29,6 +37,8 @@ pub(super) enum Span {
     Window,
     /// Everything since the old pods started: nothing else was measured.
     Lifetime,
+    /// The same time of day, a day or a week before.
+    Season,
 }
 
 /// The error limit as it applies to this rollout.
@@ -70,6 +80,24 @@ impl Baseline {
             latency: None,
             lifetime: Tally::default(),
             lifetime_latency: None,
+            seasons: BTreeMap::new(),
+        }
+    }
+
+    /// Whether `t` is at the same time of day as the rollout, a day or a week before.
+    pub(super) fn in_season(&self, t: Seconds) -> bool {
+        SEASONS.iter().any(|ago| t > self.t0 - ago - BASELINE && t <= self.t0 - ago + SEASON_AFTER)
+    }
+
+    /// Adds what was measured then; a bin is all of it or none.
+    pub(super) fn add_season(&mut self, bin: i64, histogram: &Histogram) {
+        match self.seasons.entry(bin) {
+            Entry::Occupied(mut sum) => {
+                sum.get_mut().add(histogram);
+            }
+            Entry::Vacant(free) => {
+                free.insert(histogram.clone());
+            }
         }
     }
 
@@ -139,10 +167,22 @@ impl Baseline {
         for (quantile, least) in [(limit.quantile, tail), (0.5, MEDIAN_REQUESTS)] {
             for (histogram, span) in candidates {
                 let Some(histogram) = histogram.as_ref().filter(|h| h.total() >= least) else { continue };
-                return cut_of(histogram, quantile, limit, span);
+                return self.season(cut_of(histogram, quantile, limit, span), (quantile, least), limit);
             }
         }
         CutState::Missing
+    }
+
+    /// The highest cut of all windows that are like this one: a day may begin slowly every day (S23).
+    fn season(&self, cut: CutState, (quantile, least): (f64, f64), limit: LatencyLimit) -> CutState {
+        let CutState::Known(now) = cut else { return cut };
+        let then = self.seasons.values().filter(|h| h.total() >= least);
+        let then = then.filter_map(|h| match cut_of(h, quantile, limit, Span::Season) {
+            CutState::Known(cut) => Some(cut),
+            _ => None,
+        });
+        let highest = then.chain([now]).reduce(|a, b| if b.seconds >= a.seconds { b } else { a });
+        CutState::Known(highest.unwrap_or(now))
     }
 }
 

@@ -47,6 +47,13 @@ fn one(trial: &Trial, draft: &mut Draft, scene: &Scene<'_>) {
     for said in draft.streams_mut() {
         let (Opinion::Fail(_), Some(case)) = (&said.opinion, said.case.clone()) else { continue };
         let (gate, asked) = rule(&case);
+        let gate = match gate {
+            Gate::Open if case.needs_peers && asked.told < PEERS_LEAST => Gate::Hold(
+                HoldReason::Unattributed,
+                "old and new pods are mixed in that, and there are too few peers to rule out the cluster".to_owned(),
+            ),
+            gate => gate,
+        };
         said.opinion = match gate {
             Gate::Open => Opinion::Fail(explain::convicted(&case, &asked)),
             Gate::Wait(_) if trial.standing.contains(&case.reason) => Opinion::Fail(explain::convicted(&case, &asked)),
@@ -64,6 +71,7 @@ fn one(trial: &Trial, draft: &mut Draft, scene: &Scene<'_>) {
             split: 0.0,
             compared: answer.old_passes,
             node: None,
+            needs_peers: false,
             sentence: String::new(),
         };
         if let (Gate::Hold(reason, why), _) = rule(&case) {

@@ -5,7 +5,7 @@ use super::{
     draft::Draft,
     facts::Common,
     graph::Graph,
-    peers::Peers,
+    peers::{Peers, Seasons},
     recovery::{Broken, RecoveryWatch},
     roster::Roster,
     scene::Scene,
@@ -68,9 +68,11 @@ impl Docket {
         to: Revision,
         rules: Arc<Rules>,
     ) {
-        let roster = self.take(&workload).0.start_over();
+        let (roster, _, seasons) = self.take(&workload);
         let proven = if proven.is_finite() { proven.min(t0) } else { t0 };
-        self.trials.insert(workload.clone(), Trial::new((t0, proven), workload, from, to, rules, roster));
+        let mut trial = Trial::new((t0, proven), workload.clone(), from, to, rules, roster.start_over());
+        trial.remember(&seasons);
+        self.trials.insert(workload, trial);
     }
 
     /// Opens the watch after an undo; `t` is when the patch was applied. Replaces the trial and
@@ -84,7 +86,7 @@ impl Docket {
         target: Revision,
         rules: Arc<Rules>,
     ) {
-        let (roster, trial) = self.take(&workload);
+        let (roster, trial, _) = self.take(&workload);
         let broken = trial.filter(|trial| trial.to == bad).map(|trial| Broken::of(&trial)).unwrap_or_default();
         let watch = RecoveryWatch::new(t, workload.clone(), target, rules, roster.carry_over(), broken);
         self.recoveries.insert(workload, watch);
@@ -96,19 +98,19 @@ impl Docket {
             return;
         }
         let t = self.judged.unwrap_or(0.0);
-        let (roster, _) = self.take(workload);
+        let (roster, _, _) = self.take(workload);
         self.peers.adopt(t, workload, roster);
     }
 
-    fn take(&mut self, workload: &WorkloadId) -> (Roster, Option<Trial>) {
+    fn take(&mut self, workload: &WorkloadId) -> (Roster, Option<Trial>, Seasons) {
         let recovery = self.recoveries.remove(workload);
         let mut trial = self.trials.remove(workload);
-        let roster = match (&mut trial, recovery) {
-            (Some(trial), _) => std::mem::take(&mut trial.roster),
-            (None, Some(recovery)) => recovery.roster,
+        let (roster, seasons) = match (&mut trial, recovery) {
+            (Some(trial), _) => (std::mem::take(&mut trial.roster), Seasons::default()),
+            (None, Some(recovery)) => (recovery.roster, Seasons::default()),
             (None, None) => self.peers.take(workload),
         };
-        (roster, trial)
+        (roster, trial, seasons)
     }
 
     /// Takes one observation: any order between workloads; within one by time, late ones are
@@ -139,7 +141,9 @@ impl Docket {
                 }
                 None => self.keep(pod, observed),
             },
-            Observation::Condition { workload, .. } | Observation::Callers { workload, .. } => {
+            Observation::Condition { workload, .. }
+            | Observation::Callers { workload, .. }
+            | Observation::Issues { workload, .. } => {
                 self.deliver(workload, observed);
             }
             Observation::Probe(probe) => {
@@ -149,7 +153,6 @@ impl Docket {
             Observation::Workload { workload, calls, .. } => self.graph.calls(workload, calls),
             Observation::Trace { .. }
             | Observation::Rollout { .. }
-            | Observation::Issues { .. }
             | Observation::End {} => {}
         }
     }

@@ -1,6 +1,7 @@
 //! What one rollout's own observations say, before anybody else is heard. Pure.
 
 use super::{
+    bounds,
     counter::Tally,
     evidence::Evidence,
     explain,
@@ -43,6 +44,8 @@ pub(super) struct Case {
     pub(super) compared: bool,
     /// The node that has nearly all that is bad.
     pub(super) node: Option<String>,
+    /// Whether it says nothing of this rollout unless peers are calm: old and new pods are mixed in it.
+    pub(super) needs_peers: bool,
     /// What was seen, without a final stop.
     pub(super) sentence: String,
 }
@@ -152,7 +155,7 @@ impl Trial {
             answers,
             errors: self.say_errors(t),
             latency: self.say_latency(t),
-            callers: Said::plain(Opinion::Silent),
+            callers: self.say_callers(t),
             compared: Compared::default(),
             blamed: None,
         }
@@ -169,12 +172,16 @@ impl Trial {
         if evidence.new_total().total <= 0.0 {
             return Said::plain(Opinion::Silent);
         }
-        if !evidence.fired() {
+        // A second signal that points the same way makes up for half of the evidence.
+        let seconded = || evidence.log_e() >= SECONDED && evidence.over_now(t);
+        let second = self.issues.loud().filter(|_| reason == FailReason::Errors && seconded());
+        if !evidence.fired() && second.is_none() {
             return Said::plain(if evidence.log_e() < 0.0 { Opinion::Clean } else { Opinion::Open });
         }
         let Some(onset) = evidence.onset() else { return Said::plain(Opinion::Open) };
         let around = Surroundings { roster: &self.roster, before, t };
-        let sentence = text(onset.new, onset.old);
+        let second = second.map(|said| format!(", and {said}")).unwrap_or_default();
+        let sentence = format!("{}{second}", text(onset.new, onset.old));
         let opinion = match gates::pass(evidence, &onset, &around) {
             Gate::Open => Opinion::Fail(sentence.clone()),
             Gate::Wait(_) if self.standing.contains(&reason) => Opinion::Fail(sentence.clone()),
@@ -190,6 +197,7 @@ impl Trial {
             split: super::split::log_split(onset.new, onset.old),
             compared: onset.old.total >= SOME_TRAFFIC,
             node: gates::culprit_node(evidence, &onset, &around),
+            needs_peers: false,
             sentence,
         };
         Said { opinion, since: Some(since), case: Some(case) }
@@ -221,5 +229,46 @@ impl Trial {
         self.say(FailReason::Latency, slow.evidence(), before, t, &|new, old| {
             explain::slow(new, old, &slow.cut, self.rules.latency)
         })
+    }
+
+    /// The callers' view: only where new pods are silent or do not show what their callers see, and only
+    /// above what callers saw before.
+    fn say_callers(&self, t: Seconds) -> Said {
+        let Some((baseline, evidence)) = self.callers.test() else { return Said::plain(Opinion::Silent) };
+        if !evidence.fired() {
+            return Said::plain(if evidence.log_e() < 0.0 { Opinion::Clean } else { Opinion::Open });
+        }
+        let Some((onset, ready)) = evidence.onset().zip(self.first_ready) else { return Said::plain(Opinion::Open) };
+        let silent = t - self.new_seen.unwrap_or(ready) >= SILENT || !self.per_pod;
+        let own = self.errors.as_ref().map(|family| &family.evidence);
+        let hidden = own.is_some_and(|own| own.log_e() < 0.0 && own.new_total().total >= SOME_TRAFFIC);
+        let before = baseline.before;
+        let worse = bounds::lower(onset.new.bad, onset.new.total, BASELINE_CONFIDENCE)
+            > before.ratio().map_or(0.0, |_| bounds::upper(before.bad, before.total, BASELINE_CONFIDENCE));
+        if !(silent || hidden) || !worse {
+            return Said::plain(Opinion::Open);
+        }
+        let since = onset.t.max(ready);
+        let sentence = explain::callers(onset.new, baseline, self.rules.errors.max, silent);
+        let old = own.map(|own| own.old_since(since)).unwrap_or_default();
+        let opinion = if old.total >= SOME_TRAFFIC && old.ratio().is_some_and(|ratio| ratio > baseline.theta) {
+            let text = format!("{sentence}, but old pods fail as well in the same minutes.");
+            Opinion::Hold(HoldReason::OldVersion, text)
+        } else {
+            Opinion::Fail(sentence.clone())
+        };
+        let case = Case {
+            reason: FailReason::Errors,
+            onset: since,
+            shift: (onset.new.ratio().unwrap_or(0.0) - before.ratio().unwrap_or(0.0)).max(0.0),
+            strong: false,
+            split: 0.0,
+            compared: false,
+            node: None,
+            // Issues that are new in this revision say whose doing it is.
+            needs_peers: self.issues.loud().is_none(),
+            sentence,
+        };
+        Said { opinion, since: Some(since), case: Some(case) }
     }
 }

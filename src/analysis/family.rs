@@ -60,6 +60,7 @@ impl Errors {
                 pod: pod.serial,
                 new: pod.state.revision == *to,
                 warm: pod.first_ready.is_some_and(|ready| tick.from >= ready + cold),
+                ready: pod.first_ready,
                 tally: pod.pending,
             })
             .collect();
@@ -100,8 +101,8 @@ impl Slowness {
         let [certain, likely] = LATENCY_PACE;
         Self {
             cut,
-            certain: Evidence::new(cut.theta, [certain; 2], watch),
-            likely: Evidence::new(cut.theta, [likely; 2], watch),
+            certain: Evidence::new(cut.theta, [certain; 3], watch),
+            likely: Evidence::new(cut.theta, [likely; 3], watch),
         }
     }
 
@@ -153,7 +154,13 @@ impl Latency {
                 out_of_range |= new;
                 continue;
             };
-            let share = |bad| Share { pod: pod.serial, new, warm: true, tally: Tally::new(bad, histogram.total()) };
+            let share = |bad| Share {
+                pod: pod.serial,
+                new,
+                warm: true,
+                ready: None,
+                tally: Tally::new(bad, histogram.total()),
+            };
             if histogram.total() > 0.0 {
                 certain.push(share(above.certain));
                 likely.push(share(above.interpolated));

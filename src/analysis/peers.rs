@@ -19,6 +19,9 @@ use std::collections::{BTreeMap, VecDeque};
 /// Peers do not roll out: nothing of them came with a rollout.
 const NEVER: Seconds = f64::MAX;
 
+/// Latency by bins of ten minutes.
+pub(super) type Seasons = VecDeque<(i64, Histogram)>;
+
 /// One workload without a trial.
 #[derive(Debug, Clone, Default)]
 pub(super) struct PeerWatch {
@@ -28,6 +31,8 @@ pub(super) struct PeerWatch {
     /// As its callers see it; speaks where no pod does.
     callers: (PairCounter, Series),
     minutes: VecDeque<(i64, Histogram)>,
+    /// Ten minutes each, for a day: what this time of day is like.
+    seasons: Seasons,
     probes: BTreeMap<(String, Option<u32>), Streak>,
     pods_measured: bool,
     last: Seconds,
@@ -112,16 +117,9 @@ impl PeerWatch {
         }
         if let Some((Some(_), histogram)) = read.latency {
             let minute = (t / 60.0).ceil().clamp(-1e15, 1e15) as i64;
-            match self.minutes.back_mut() {
-                Some((last, sum)) if *last >= minute => {
-                    sum.add(&histogram);
-                }
-                _ => self.minutes.push_back((minute, histogram)),
-            }
-            let oldest = minute.saturating_sub((PEER_MEMORY / 60.0) as i64);
-            while self.minutes.front().is_some_and(|(n, _)| *n < oldest) {
-                self.minutes.pop_front();
-            }
+            keep(&mut self.minutes, minute, &histogram, (PEER_MEMORY / 60.0) as i64);
+            let bin = baseline::season_bin(t);
+            keep(&mut self.seasons, bin, &histogram, (SEASON_MEMORY / SEASON_BIN) as i64);
         }
         noted
     }
@@ -140,6 +138,19 @@ impl PeerWatch {
 
     fn pods(&self) -> usize {
         self.roster.all().count()
+    }
+}
+
+/// Adds to the newest bin, or opens it; drops bins that are older than `most`.
+fn keep(bins: &mut VecDeque<(i64, Histogram)>, number: i64, histogram: &Histogram, most: i64) {
+    match bins.back_mut() {
+        Some((last, sum)) if *last >= number => {
+            sum.add(histogram);
+        }
+        _ => bins.push_back((number, histogram.clone())),
+    }
+    while bins.front().is_some_and(|(n, _)| *n < number.saturating_sub(most)) {
+        bins.pop_front();
     }
 }
 
@@ -205,11 +216,11 @@ impl Peers {
         true
     }
 
-    /// A trial begins: what is known of its pods goes with it.
-    pub(super) fn take(&mut self, id: &WorkloadId) -> Roster {
-        let roster = self.watches.remove(id).map(|watch| watch.roster).unwrap_or_default();
-        self.pods = self.pods.saturating_sub(roster.all().count());
-        roster
+    /// A trial begins: what is known of its pods goes with it, and what this time of day was like.
+    pub(super) fn take(&mut self, id: &WorkloadId) -> (Roster, Seasons) {
+        let Some(watch) = self.watches.remove(id) else { return Default::default() };
+        self.pods = self.pods.saturating_sub(watch.pods());
+        (watch.roster, watch.seasons)
     }
 
     /// A trial has ended: its pods are those of a peer now.
@@ -259,7 +270,7 @@ impl Peers {
             return;
         }
         self.swept = t;
-        self.watches.retain(|_, watch| t - watch.last <= PEER_MEMORY);
+        self.watches.retain(|_, watch| t - watch.last <= if watch.seasons.is_empty() { PEER_MEMORY } else { SEASON_MEMORY });
         for watch in self.watches.values_mut() {
             watch.roster.forget(t);
         }

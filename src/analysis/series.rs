@@ -43,6 +43,12 @@ impl Series {
         }
     }
 
+    /// When it began, at the earliest in the bin of `from`: the bin since which the data speaks loudest.
+    pub(super) fn onset(&self, hypothesis: &Hypothesis, from: Seconds) -> Option<Seconds> {
+        let window: Vec<(Seconds, Tally)> = self.within(from - PEER_BIN, f64::MAX).collect();
+        loudest(&window, hypothesis).map(|(_, t, _)| t)
+    }
+
     /// What was counted in (`from`, `to`].
     pub(super) fn sum(&self, from: Seconds, to: Seconds) -> Tally {
         self.within(from, to).map(|(_, tally)| tally).sum()
@@ -124,21 +130,27 @@ fn above(window: &[(Seconds, Tally)], theta: f64, least: f64) -> Option<(Seconds
         return None;
     }
     let hypothesis = Hypothesis::new(theta);
-    let mut since = Tally::default();
-    let mut logs = Vec::with_capacity(window.len());
-    let mut best: Option<(f64, Seconds, Tally)> = None;
-    for (t, tally) in window.iter().rev() {
-        since += *tally;
-        let log = hypothesis.log_lr(since);
-        logs.push(log);
-        if tally.bad > 0.0 && best.is_none_or(|(top, _, _)| log >= top) {
-            best = Some((log, *t, since));
-        }
-    }
+    let logs = starts(window, &hypothesis).map(|(log, _, _)| log).collect::<Vec<f64>>();
     let mixed = log_sum_exp(logs.iter().copied()) - (logs.len().max(1) as f64).ln();
-    let (_, onset, after) = best?;
+    let (_, onset, after) = loudest(window, &hypothesis)?;
     let enough = after.ratio().is_some_and(|ratio| ratio > theta && ratio > least);
     (mixed >= PEER_LEVEL && enough).then_some((onset, after))
+}
+
+/// Every bin as a start, the last first: log likelihood ratio of all since, when, and what that is.
+fn starts(window: &[(Seconds, Tally)], hypothesis: &Hypothesis) -> impl Iterator<Item = (f64, Seconds, Tally)> {
+    let mut since = Tally::default();
+    window.iter().rev().map(move |(t, tally)| {
+        since += *tally;
+        (hypothesis.log_lr(since), *t, since)
+    })
+}
+
+/// The start since which the data speaks loudest, of those that begin with something bad.
+fn loudest(window: &[(Seconds, Tally)], hypothesis: &Hypothesis) -> Option<(f64, Seconds, Tally)> {
+    let bad = window.iter().rev().map(|(_, tally)| tally.bad > 0.0);
+    let starts = starts(window, hypothesis).zip(bad).filter(|(_, bad)| *bad).map(|(start, _)| start);
+    starts.reduce(|best, start| if start.0 >= best.0 { start } else { best })
 }
 
 #[cfg(test)]

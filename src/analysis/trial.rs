@@ -1,9 +1,11 @@
 //! One rollout under watch: what was observed of it, and its tests. Pure.
 
 use super::{
-    baseline::Baseline,
+    baseline::{self, Baseline},
     callers::Callers,
     facts::Facts,
+    issues::Issues,
+    peers::Seasons,
     family::{Errors, Latency, Tick},
     health::Probes,
     roster::{Pod, Roster},
@@ -49,6 +51,13 @@ pub(super) struct Trial {
     pub(super) callers: Callers,
     pub(super) probes: Probes,
     pub(super) facts: Facts,
+    pub(super) issues: Issues,
+    /// When new pods last answered anything.
+    pub(super) new_seen: Option<Seconds>,
+    /// Whether any pod was ever counted by itself.
+    pub(super) per_pod: bool,
+    /// Since when it is convicted without a break, and when an undo is due (severity).
+    pub(super) convicted: Option<Seconds>,
     /// First Ready of the first new pod.
     pub(super) first_ready: Option<Seconds>,
     /// Requests that new pods answered, as far as measured.
@@ -98,6 +107,10 @@ impl Trial {
             latency: Latency::default(),
             probes: Probes::default(),
             facts,
+            issues: Issues::default(),
+            new_seen: None,
+            per_pod: false,
+            convicted: None,
             first_ready: None,
             requests: 0.0,
             measured: false,
@@ -111,6 +124,15 @@ impl Trial {
             fresh: false,
             stepped: t0,
             judged: t0,
+        }
+    }
+
+    /// Takes over what the same time of day was like before.
+    pub(super) fn remember(&mut self, seasons: &Seasons) {
+        for (bin, histogram) in seasons {
+            if self.baseline.in_season(*bin as Seconds * SEASON_BIN) {
+                self.baseline.add_season(*bin, histogram);
+            }
         }
     }
 
@@ -131,6 +153,9 @@ impl Trial {
                 self.skipped += u64::from(!self.callers.observe(t, counts, interval));
             }
             Observation::Probe(probe) => self.probe(t, probe),
+            Observation::Issues { revision, source, new_issues, events, .. } => {
+                self.issues.observe(t, source, (revision, &self.to), (*new_issues, *events));
+            }
             Observation::Condition { condition: RolloutCondition::ProgressDeadlineExceeded, .. } if t >= self.t0 => {
                 self.facts.deadline_exceeded(t);
             }
@@ -173,6 +198,7 @@ impl Trial {
         if read.skipped > 0 && read.pair.is_none() && read.requests.is_none() && read.latency.is_none() {
             return;
         }
+        self.per_pod |= read.pair.is_some();
         if t > t0 {
             self.last_counters = Some(self.last_counters.map_or(t, |last| last.max(t)));
         }
@@ -191,6 +217,9 @@ impl Trial {
                 Some((None, histogram)) if !joined => self.baseline.add_lifetime_latency(&histogram),
                 Some((_, histogram)) if t > t0 => pod.add_latency(histogram),
                 Some((Some(_), histogram)) if self.baseline.covers(t) => self.baseline.add_latency(&histogram),
+                Some((Some(_), histogram)) if self.baseline.in_season(t) => {
+                    self.baseline.add_season(baseline::season_bin(t), &histogram);
+                }
                 _ => {}
             }
             return;
@@ -222,6 +251,9 @@ impl Trial {
             if from.is_some_and(|from| from >= ready + warm_up) {
                 pod.add_latency(histogram);
             }
+        }
+        if answered > 0.0 {
+            self.new_seen = Some(self.new_seen.map_or(t, |seen| seen.max(t)));
         }
         self.requests += answered;
     }
