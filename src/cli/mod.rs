@@ -1,6 +1,7 @@
 //! The command line: data on stdout, chatter on stderr, exit codes that a script can use.
 
 pub mod config;
+mod bench;
 mod daemon;
 mod explain;
 mod get;
@@ -137,6 +138,8 @@ enum Command {
     Config(config::ConfigArgs),
     /// Judge a recorded trace by today's thresholds, on a virtual clock.
     Replay(replay::ReplayArgs),
+    /// Measure the decision, and the rules that people use today, on generated rollouts.
+    Bench(bench::BenchArgs),
     /// Print the JSON Schema of thresholds.yaml.
     Schema,
 }
@@ -197,6 +200,7 @@ async fn command(cli: Cli, out: &mut dyn Write) -> Result<u8, Failure> {
     match cli.command {
         Command::Run(args) => run::run(args).await,
         Command::Config(args) => Ok(config::run(&args, config::process_environment(), out, &mut std::io::stderr())?),
+        Command::Bench(args) => bench::bench(&args, out),
         Command::Replay(args) => replay::replay(&args, out, &mut std::io::stderr()),
         Command::Schema => Ok(config::schema(out)?),
         Command::Get(with) => get::get(&Context::of(with.global).await?, &with.args, out).await,
