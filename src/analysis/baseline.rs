@@ -4,6 +4,7 @@ use super::{
     bounds,
     counter::Tally,
     histogram::{Histogram, Quantile},
+    series::Series,
     tuning::*,
 };
 use crate::domain::{LatencyLimit, Seconds};
@@ -129,6 +130,15 @@ impl Baseline {
         self.bins.iter().take((BEFORE / BASELINE_BIN) as usize).copied().sum()
     }
 
+    /// The window, in order of time.
+    pub(super) fn history(&self) -> Series {
+        let mut series = Series::default();
+        for (i, tally) in self.bins.iter().enumerate().rev().filter(|(_, tally)| tally.total > 0.0) {
+            series.add(self.t0 - i as f64 * BASELINE_BIN, *tally);
+        }
+        series
+    }
+
     /// What stands for "before": the window if it has requests to speak of.
     pub(super) fn errors(&self, limit: f64) -> ErrorBaseline {
         let window: Tally = self.bins.iter().copied().sum();
@@ -193,17 +203,46 @@ fn cut_of(histogram: &Histogram, quantile: f64, limit: LatencyLimit, span: Span)
         Quantile::Empty => return CutState::Missing,
     };
     let seconds = (before * (1.0 + limit.max_increase)).max(limit.floor.as_secs_f64());
-    match histogram.above(seconds) {
-        None => CutState::Saturated(seconds),
-        Some(above) => CutState::Known(Cut {
-            seconds,
-            theta: 1.0 - quantile,
+    let Some(above) = histogram.above(seconds) else { return CutState::Saturated(seconds) };
+    let total = histogram.total();
+    if let Some((bound, theta)) = on_a_bound(histogram, seconds, before, limit) {
+        let slower = histogram.above(bound).map_or(0.0, |above| above.interpolated);
+        return CutState::Known(Cut {
+            seconds: bound,
+            theta,
             quantile,
             before,
-            before_tally: Tally::new(above.interpolated, histogram.total()),
+            before_tally: Tally::new(slower, total),
             span,
-        }),
+        });
     }
+    CutState::Known(Cut {
+        seconds,
+        theta: 1.0 - quantile,
+        quantile,
+        before,
+        before_tally: Tally::new(above.interpolated, total),
+        span,
+    })
+}
+
+/// The bucket bound nearest to a cut, and the share of requests that may be slower than it. On a bound nothing
+/// of the new pods needs to be guessed; what may be slower is what was slower than the same bound divided by
+/// the allowed increase. That share comes from half an hour of counts, linear inside its bucket, which errs to
+/// the high side where a tail falls, and rather high than low by chance.
+fn on_a_bound(histogram: &Histogram, cut: f64, before: f64, limit: LatencyLimit) -> Option<(f64, f64)> {
+    let factor = cut / before;
+    let floor = limit.floor.as_secs_f64();
+    let far = |bound: &f64| (bound / cut).ln().abs();
+    let fits = histogram.bounds().filter(|bound| *bound > 0.0 && bound.is_finite() && *bound >= floor);
+    let (bound, share) = fits
+        .filter_map(|bound| {
+            let slower = histogram.above(bound / factor)?.interpolated;
+            let share = bounds::wilson(slower, histogram.total()).high;
+            (CUT_SHARES.contains(&share)).then_some((bound, share))
+        })
+        .min_by(|a, b| far(&a.0).total_cmp(&far(&b.0)))?;
+    factor.is_finite().then_some((bound, share))
 }
 
 /// The cut for a latency limit by one histogram, as [`Baseline::cut`].

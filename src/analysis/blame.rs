@@ -21,6 +21,10 @@ pub(super) fn attribute(trials: &mut [(&mut Trial, Draft)], scene: &Scene<'_>) {
     }
     choose(trials, scene);
     for (trial, draft) in trials.iter_mut() {
+        trial.convicted = draft.conviction().map(|_| trial.convicted.unwrap_or(scene.t));
+    }
+    brake(trials, scene);
+    for (trial, draft) in trials.iter_mut() {
         trial.wait_for(draft.blamed.clone(), scene.t);
     }
 }
@@ -106,6 +110,31 @@ fn choose(trials: &mut [(&mut Trial, Draft)], scene: &Scene<'_>) {
     }
 }
 
+/// The breaker of gate 7: three rollouts were convicted within ten minutes, and here is one more. What they
+/// have in common is no longer one rollout's doing, and a person must look.
+fn brake(trials: &mut [(&mut Trial, Draft)], scene: &Scene<'_>) {
+    let recent = |t: Seconds| (scene.t - t).abs() <= BREAKER_WINDOW;
+    let undone = scene.recoveries.values().filter(|recovery| recent(recovery.began())).count();
+    let mut order: Vec<(Seconds, WorkloadId)> = trials
+        .iter()
+        .filter_map(|(trial, _)| Some((trial.convicted?, trial.workload.clone())))
+        .collect();
+    order.sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.1.cmp(&b.1)));
+    let Some((first, _)) = order.get(BREAKER.saturating_sub(undone)).cloned() else { return };
+    // Convictions far apart are none of it.
+    let before = order.iter().filter(|(t, _)| *t <= first && first - t <= BREAKER_WINDOW).count();
+    if before + undone <= BREAKER {
+        return;
+    }
+    let spared: Vec<&WorkloadId> = order.iter().take(BREAKER.saturating_sub(undone)).map(|(_, id)| id).collect();
+    let why = format!("{BREAKER} rollouts were convicted within ten minutes before this one, which looks like something that they share");
+    for (trial, draft) in trials.iter_mut().filter(|(trial, _)| !spared.contains(&&trial.workload)) {
+        if trial.convicted.is_some() {
+            hold(draft, HoldReason::ClusterWide, &why);
+        }
+    }
+}
+
 /// Whether `other` is undone before `me`: below it in the service graph; in a circle, or in one namespace
 /// without a graph, by score, and the more recent one when that does not tell.
 fn before(
@@ -139,21 +168,25 @@ fn leads(a: &(WorkloadId, Seconds, Conviction), b: &(WorkloadId, Seconds, Convic
 /// Holds what convicts until another rollout is undone.
 fn yield_to(draft: &mut Draft, first: &WorkloadId, below: bool) {
     let what = if below { "which it calls, fails as well and is undone first" } else { "which fails as well, is undone first" };
-    let why = format!("{first}, {what}; this is measured again after that");
+    hold(draft, HoldReason::Dependency, &format!("{first}, {what}; this is measured again after that"));
+    draft.blamed = Some(first.clone());
+}
+
+/// Holds everything that convicts.
+fn hold(draft: &mut Draft, reason: HoldReason, why: &str) {
     if let Some(fact) = draft.fact.as_mut().filter(|fact| fact.hold.is_none()) {
-        fact.hold = Some(HoldReason::Dependency);
+        fact.hold = Some(reason);
         fact.explanation.push_str(&format!(", but {why}."));
     }
     for answer in draft.answers.iter_mut().filter(|answer| answer.fails && answer.hold.is_none()) {
-        answer.hold = Some(HoldReason::Dependency);
+        answer.hold = Some(reason);
         answer.but = format!(", but {why}.");
     }
     for said in draft.streams_mut() {
         let (Opinion::Fail(_), Some(case)) = (&said.opinion, &said.case) else { continue };
         let text = format!("{}, but {why}.", case.sentence);
-        said.opinion = Opinion::Hold(HoldReason::Dependency, text);
+        said.opinion = Opinion::Hold(reason, text);
     }
-    draft.blamed = Some(first.clone());
 }
 
 /// How each trial looks to the others.

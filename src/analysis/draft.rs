@@ -9,6 +9,7 @@ use super::{
     gates::{self, Gate, Surroundings},
     health::Answer,
     scene::{Compared, Stance},
+    series::Series,
     trial::Trial,
     tuning::*,
 };
@@ -179,7 +180,8 @@ impl Trial {
             return Said::plain(if evidence.log_e() < 0.0 { Opinion::Clean } else { Opinion::Open });
         }
         let Some(onset) = evidence.onset() else { return Said::plain(Opinion::Open) };
-        let around = Surroundings { roster: &self.roster, before, t };
+        let history = if reason == FailReason::Errors { self.baseline.history() } else { Series::default() };
+        let around = Surroundings { roster: &self.roster, before, history: &history, t };
         let second = second.map(|said| format!(", and {said}")).unwrap_or_default();
         let sentence = format!("{}{second}", text(onset.new, onset.old));
         let opinion = match gates::pass(evidence, &onset, &around) {
@@ -194,8 +196,8 @@ impl Trial {
             onset: since,
             shift: (onset.new.ratio().unwrap_or(0.0) - usual.ratio().unwrap_or(0.0)).max(0.0),
             strong: gates::told_apart(evidence, &onset),
-            split: super::split::log_split(onset.new, onset.old),
-            compared: onset.old.total >= SOME_TRAFFIC,
+            split: super::split::log_split(onset.beside[0], onset.beside[1]),
+            compared: onset.beside[1].total >= SOME_TRAFFIC,
             node: gates::culprit_node(evidence, &onset, &around),
             needs_peers: false,
             sentence,

@@ -120,6 +120,8 @@ pub(super) struct Onset {
     pub(super) new: Tally,
     /// Old pods since that start.
     pub(super) old: Tally,
+    /// New and old pods since `t`, in the seconds in which both served: nothing else tells them apart.
+    pub(super) beside: [Tally; 2],
     segment: usize,
 }
 
@@ -149,8 +151,10 @@ pub(super) struct Evidence {
     log_e: f64,
     surge: bool,
     recent: VecDeque<Moment>,
-    /// New pods by time, finer than the starts: when it began.
-    fine: Series,
+    /// New and old pods by time, finer than the starts: when it began, and who served beside whom.
+    fine: [Series; 2],
+    /// When new and when old pods last served.
+    new_at: Option<Seconds>,
     old_seen: Option<Seconds>,
     new: Tally,
     old: Tally,
@@ -173,7 +177,8 @@ impl Evidence {
             log_e: 0.0,
             surge: false,
             recent: VecDeque::new(),
-            fine: Series::default(),
+            fine: Default::default(),
+            new_at: None,
             old_seen: None,
             new: Tally::default(),
             old: Tally::default(),
@@ -193,7 +198,12 @@ impl Evidence {
         // What the first reading brings happened since its pods were Ready, however close the ticks are.
         let ready = shares.iter().filter(|s| s.new && s.tally.total > 0.0).filter_map(|s| s.ready).reduce(f64::min);
         let served = ready.map_or(f64::MAX, |ready| (t - ready).max(0.0));
-        let rise = if self.segments.is_empty() && ready.is_some() { served.clamp(rise, FIRST_READING) } else { rise };
+        let rise = match self.new_at {
+            None if ready.is_some() => served.min(FIRST_READING).max(rise),
+            // Where requests are rare, what fails now has been failing since the one before.
+            Some(last) if new.total > 0.0 && from > last => (t - last).min(FIRST_READING).max(rise),
+            _ => rise,
+        };
         self.open_starts(from);
         let temper = (1.0 / dispersion.max(1.0)).min(REQUESTS_PER_TICK / new.total.max(1.0)).min(1.0);
         let number = self.dropped + self.segments.len() as u32 - 1;
@@ -212,6 +222,9 @@ impl Evidence {
                 _ => arm.by_segment.push_back((number, share.tally)),
             }
         }
+        if new.total > 0.0 {
+            self.new_at = Some(t);
+        }
         self.new += new;
         self.old += old;
         if old.total > 0.0 {
@@ -222,8 +235,10 @@ impl Evidence {
         while self.recent.front().is_some_and(|moment| moment.t <= t - RELEASE) {
             self.recent.pop_front();
         }
-        if new.total > 0.0 {
-            self.fine.add(t, new);
+        for (series, tally) in self.fine.iter_mut().zip([new, old]) {
+            if tally.total > 0.0 {
+                series.add(t, tally);
+            }
         }
         self.weigh(t, t - from, [rise, rise.min(served)], new);
     }
@@ -257,7 +272,9 @@ impl Evidence {
             }
             self.log_m.min(self.log_e.max(0.0) + LEVEL * step)
         } else {
-            self.log_m.min(self.log_e * (-elapsed / FADE).exp2())
+            // Without any request nothing speaks for it either.
+            let fade = if new.total > 0.0 { FADE } else { FADE_SILENT };
+            self.log_m.min(self.log_e * (-elapsed / fade).exp2())
         };
         self.fired = if self.fired {
             let within = self.last(t, RELEASE).0.ratio().is_some_and(|ratio| ratio <= self.hypothesis.theta);
@@ -357,6 +374,11 @@ impl Evidence {
         self.recent.iter().filter(|moment| moment.t > t).map(|moment| moment.old).sum()
     }
 
+    /// Requests of new pods since the bin of `t`.
+    pub(super) fn since(&self, t: Seconds) -> Tally {
+        self.fine[0].sum(t - 1e-6, f64::MAX)
+    }
+
     /// When old pods last served anything.
     pub(super) fn old_seen(&self) -> Option<Seconds> {
         self.old_seen
@@ -382,8 +404,10 @@ impl Evidence {
         let (_, segment) = best?;
         let rest = || self.segments.iter().skip(segment);
         let begin = rest().find_map(|s| s.first_bad).or_else(|| rest().next().map(|s| s.begin))?;
-        let t = self.fine.onset(&self.hypothesis, begin).unwrap_or(begin).max(begin);
-        Some(Onset { t, new: rest().map(|s| s.new).sum(), old: rest().map(|s| s.old).sum(), segment })
+        let [new, old] = &self.fine;
+        let t = new.onset(&self.hypothesis, begin).unwrap_or(begin).max(begin);
+        let beside = new.beside(old, t);
+        Some(Onset { t, new: rest().map(|s| s.new).sum(), old: rest().map(|s| s.old).sum(), beside, segment })
     }
 
     /// What each pod served since the onset.

@@ -8,7 +8,7 @@ use super::{
     counter::{PairCounter, Reading, Tally},
     facts::Facts,
     health::Streak,
-    histogram::Histogram,
+    histogram::{Histogram, HistogramCounter},
     roster::{Pod, Roster},
     series::{Break, Question, Series, Told, ask},
     tuning::*,
@@ -30,6 +30,7 @@ pub(super) struct PeerWatch {
     errors: Series,
     /// As its callers see it; speaks where no pod does.
     callers: (PairCounter, Series),
+    callers_latency: HistogramCounter,
     minutes: VecDeque<(i64, Histogram)>,
     /// Ten minutes each, for a day: what this time of day is like.
     seasons: Seasons,
@@ -116,15 +117,24 @@ impl PeerWatch {
             noted.at = pod.state.node.clone().map(|node| (node, tally));
         }
         if let Some((Some(_), histogram)) = read.latency {
-            let minute = (t / 60.0).ceil().clamp(-1e15, 1e15) as i64;
-            keep(&mut self.minutes, minute, &histogram, (PEER_MEMORY / 60.0) as i64);
-            let bin = baseline::season_bin(t);
-            keep(&mut self.seasons, bin, &histogram, (SEASON_MEMORY / SEASON_BIN) as i64);
+            self.latency(t, &histogram);
         }
         noted
     }
 
+    fn latency(&mut self, t: Seconds, histogram: &Histogram) {
+        let minute = (t / 60.0).ceil().clamp(-1e15, 1e15) as i64;
+        keep(&mut self.minutes, minute, histogram, (PEER_MEMORY / 60.0) as i64);
+        keep(&mut self.seasons, baseline::season_bin(t), histogram, (SEASON_MEMORY / SEASON_BIN) as i64);
+    }
+
     fn callers(&mut self, t: Seconds, counts: &Counts, interval: Seconds) -> u64 {
+        // Where pods are counted themselves, their callers say nothing new.
+        if let Some(buckets) = counts.latency.as_ref().filter(|_| !self.pods_measured)
+            && let Some(Reading::Since(_, histogram)) = self.callers_latency.read(t, buckets, interval)
+        {
+            self.latency(t, &histogram);
+        }
         let (Some(requests), Some(errors)) = (counts.requests, counts.errors) else { return 0 };
         match self.callers.0.read(t, requests, errors, interval) {
             None => 1,

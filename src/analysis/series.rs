@@ -49,6 +49,36 @@ impl Series {
         loudest(&window, hypothesis).map(|(_, t, _)| t)
     }
 
+    /// What this and another one counted since the bin of `from`, in the bins in which both did.
+    pub(super) fn beside(&self, other: &Self, from: Seconds) -> [Tally; 2] {
+        let mut sums = [Tally::default(); 2];
+        let mut others = other.bins.iter().peekable();
+        for (number, tally) in self.bins.iter().filter(|(n, _)| *n >= bin(from)) {
+            while others.next_if(|(n, _)| n < number).is_some() {}
+            if let Some((_, beside)) = others.peek().filter(|(n, _)| n == number) {
+                sums[0] += *tally;
+                sums[1] += *beside;
+            }
+        }
+        sums
+    }
+
+    /// The most alarming stretch of bins that spans at most `length`: the one whose share of bad requests is
+    /// certainly the highest.
+    pub(super) fn worst(&self, length: Seconds) -> Tally {
+        let most = (length / PEER_BIN).ceil().max(1.0) as i64;
+        let mut worst = (0.0, Tally::default());
+        for (i, (first, _)) in self.bins.iter().enumerate() {
+            let stretch: Tally =
+                self.bins.iter().skip(i).take_while(|(n, _)| *n < first + most).map(|(_, tally)| *tally).sum();
+            let low = bounds::wilson(stretch.bad, stretch.total).low;
+            if stretch.bad > 0.0 && low > worst.0 {
+                worst = (low, stretch);
+            }
+        }
+        worst.1
+    }
+
     /// What was counted in (`from`, `to`].
     pub(super) fn sum(&self, from: Seconds, to: Seconds) -> Tally {
         self.within(from, to).map(|(_, tally)| tally).sum()
@@ -102,8 +132,14 @@ pub(super) fn ask(series: &Series, question: &Question) -> Told {
     if total.total <= 0.0 {
         return Told::TooLittle;
     }
-    let usual = before.ratio().filter(|_| before.total >= SOME_TRAFFIC);
-    let highest = usual.map(|_| bounds::upper(before.bad, before.total, BASELINE_CONFIDENCE));
+    // What broke a few minutes before ours has its own cause: what it was like last counts as usual.
+    let last = series.sum(begin - LAST_MINUTES, begin);
+    let usual = [before, last].into_iter().filter(|tally| tally.total >= SOME_TRAFFIC);
+    let usual = usual.filter_map(|tally| Some((tally.ratio()?, tally)));
+    let (usual, highest) = match usual.reduce(|a, b| if b.0 > a.0 { b } else { a }) {
+        Some((ratio, tally)) => (Some(ratio), Some(bounds::upper(tally.bad, tally.total, BASELINE_CONFIDENCE))),
+        None => (None, None),
+    };
     // Above the limit; where that was broken before, above what it was.
     let own = match usual.zip(highest) {
         Some((ratio, highest)) if ratio > question.limit => question.limit.max(highest),

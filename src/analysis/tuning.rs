@@ -31,6 +31,8 @@ pub(super) const FIRST_PRIOR: f64 = 1.0 / 3.0;
 pub(super) const FIRST_READING: Seconds = 45.0;
 /// Evidence halves in this time while nothing adds to it (2.3).
 pub(super) const FADE: Seconds = 300.0;
+/// The same in ticks without any request.
+pub(super) const FADE_SILENT: Seconds = 1200.0;
 /// The user's rule must hold now: ratio over this time (2.3, fire1).
 pub(super) const NOW: Seconds = 60.0;
 /// Errors short of catastrophic must also show on pods that have been Ready for this long (a
@@ -65,7 +67,7 @@ pub(super) const LATENCY_PACE: [Seconds; 2] = [60.0, 120.0];
 /// Requests of one tick that count; more are tempered down to it (2.3, cap).
 pub(super) const REQUESTS_PER_TICK: f64 = 2000.0;
 /// Largest over-dispersion that tempers (open questions: cap φ ≤ 20).
-pub(super) const DISPERSION_MAX: f64 = 20.0;
+pub(super) const DISPERSION_MAX: f64 = 3.0;
 /// Bins and errors that an estimate of over-dispersion needs.
 pub(super) const DISPERSION_MIN: f64 = 10.0;
 /// Length of the window before the rollout (2.4: 30 min).
@@ -191,3 +193,13 @@ pub(super) const SEASON_BIN: Seconds = 600.0;
 pub(super) const SEASON_AFTER: Seconds = 3600.0;
 /// What peers remember of latency for the next day: a day and the window around it.
 pub(super) const SEASON_MEMORY: Seconds = 86_400.0 + BASELINE + SEASON_BIN;
+/// What a peer was like right before the minutes in question.
+pub(super) const LAST_MINUTES: Seconds = 300.0;
+/// Undo decisions within [`BREAKER_WINDOW`] after which no further rollout is undone (2.5.7).
+pub(super) const BREAKER: usize = 3;
+/// See [`BREAKER`].
+pub(super) const BREAKER_WINDOW: Seconds = 600.0;
+/// A stretch of bad minutes that is compared with those before the rollout is this long at most.
+pub(super) const STRETCH: Seconds = 300.0;
+/// Shares of slow requests between which a bucket bound can stand for the limit's quantile.
+pub(super) const CUT_SHARES: std::ops::RangeInclusive<f64> = 0.01..=0.3;

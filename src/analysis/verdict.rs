@@ -48,6 +48,10 @@ impl Trial {
             return None;
         }
         let limit = self.rules.errors.max;
+        // Worse than what was bad already: going back is right, however far from good it was.
+        if self.errors.as_ref().is_some_and(|family| family.evidence.fired() && family.evidence.theta() > limit) {
+            return None;
+        }
         let before = match &self.errors {
             Some(family) => family.baseline.before,
             None => self.baseline.errors(limit).before,
