@@ -65,6 +65,11 @@ impl Histogram {
         self.counts.last().copied().unwrap_or(0.0)
     }
 
+    /// Upper bounds of the buckets, ascending.
+    pub(super) fn bounds(&self) -> impl Iterator<Item = f64> {
+        self.bounds.iter().copied()
+    }
+
     fn same_layout(&self, other: &Self) -> bool {
         self.bounds.len() == other.bounds.len()
             && self.bounds.iter().zip(other.bounds.iter()).all(|(a, b)| a.to_bits() == b.to_bits())
