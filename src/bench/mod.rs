@@ -20,6 +20,8 @@ mod run;
 mod scenarios;
 mod score;
 mod sweep;
+#[cfg(test)]
+mod tests;
 mod traffic;
 mod world;
 

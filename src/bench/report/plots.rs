@@ -46,15 +46,16 @@ pub fn recall_against_false_undos(report: &Report) -> String {
         .filter(|s| ![NEVER, ORACLE].contains(&s.judge))
         .filter_map(|s| Some((x(s.false_per_10k?.value), y(s.macro_recall?), s.judge)))
         .collect();
-    points.sort_by(|a, b| a.1.total_cmp(&b.1));
+    // From the bottom up: a name that finds its place taken moves up, never into the axis.
+    points.sort_by(|a, b| b.1.total_cmp(&a.1));
     let mut labels: Vec<(f64, f64, &str)> = Vec::new();
     for &(px, py, judge) in &points {
         let ours = judge == LASTGOOD;
         svg.dot((px, py), if ours { 8.0 } else { 6.0 }, if ours { OURS } else { THEIRS });
         // Points that lie close put their names under each other.
-        let mut at = py + 4.0;
-        while labels.iter().any(|(lx, ly, _)| (lx - px).abs() < 150.0 && (ly - at).abs() < LINE) {
-            at += 2.0;
+        let mut at = (py + 4.0).min(bottom - 4.0);
+        while labels.iter().any(|(lx, ly, _)| (lx - px).abs() < 200.0 && (ly - at).abs() < LINE) {
+            at -= 2.0;
         }
         labels.push((px, at, judge));
     }
@@ -73,7 +74,7 @@ pub fn delays(report: &Report) -> String {
     let (left, top, right, bottom) = (FIELD.0, FIELD.1, FIELD.2 - 110.0, FIELD.3);
     let mut svg = Svg::new(WIDTH, HEIGHT);
     svg.text((left, 28.0), Anchor::Start, "title", "Time to undo, by the share of requests that fail and by traffic");
-    svg.text((left, 48.0), Anchor::Start, "sub", "median of the runs that were undone; a hollow end: fewer than half were. Dashed: when anyone could know");
+    svg.text((left, 48.0), Anchor::Start, "sub", "medians, where at least half of the runs were undone; dashed: when enough was served for anyone to know");
     let (lowest, highest) = (0.05_f64, 1.0_f64);
     let x = |share: f64| left + (right - left) * (share / lowest).ln() / (highest / lowest).ln();
     let (quickest, slowest) = (1.0_f64, 2_000.0_f64);
@@ -89,7 +90,7 @@ pub fn delays(report: &Report) -> String {
     }
     svg.text(((left + right) / 2.0, bottom + 42.0), Anchor::Middle, "axis", "share of the new pods' requests that fail (limit 5 %)");
     svg.upwards((18.0, (top + bottom) / 2.0), "from the first failure to the undo");
-    let mut labels: Vec<f64> = Vec::new();
+    let mut ends: Vec<(f64, f64, String, &str)> = Vec::new();
     for (rps, colour) in crate::bench::sweep::RATES.into_iter().zip(COLOURS) {
         let cells: Vec<_> = report.sweep.iter().filter(|cell| (cell.rps - rps).abs() < 1e-9).collect();
         let bounds: Vec<(f64, f64)> = cells.iter().filter_map(|c| Some((x(c.share), y(c.bound?)))).collect();
@@ -98,14 +99,16 @@ pub fn delays(report: &Report) -> String {
             cells.iter().filter(|c| c.undone >= 0.5).filter_map(|c| Some((x(c.share), y(c.median?)))).collect();
         svg.path(&undone, colour, 2.4, false);
         undone.iter().for_each(|point| svg.dot(*point, 4.0, colour));
-        if let Some((px, py)) = undone.last() {
-            let mut at = py + 4.0;
-            while labels.iter().any(|label| (label - at).abs() < LINE) {
-                at -= 2.0;
-            }
-            labels.push(at);
-            svg.text((px + 12.0, at), Anchor::Start, "label", &rate(rps));
-        }
+        ends.extend(undone.last().map(|(px, py)| (*px, *py, rate(rps), colour)));
+    }
+    // From the bottom up, so that names stand in the order of their lines.
+    ends.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let mut lowest_free = f64::INFINITY;
+    for (px, py, name, colour) in ends {
+        let at = (py + 4.0).min(lowest_free);
+        lowest_free = at - LINE;
+        svg.dot((px + 14.0, at - 4.0), 4.0, colour);
+        svg.text((px + 24.0, at), Anchor::Start, "label", &name);
     }
     svg.finish()
 }
