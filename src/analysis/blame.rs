@@ -91,13 +91,14 @@ fn one(trial: &Trial, draft: &mut Draft, scene: &Scene<'_>) {
 fn choose(trials: &mut [(&mut Trial, Draft)], scene: &Scene<'_>) {
     let convicted: Vec<(WorkloadId, Seconds, Conviction)> = trials
         .iter()
-        .filter_map(|(trial, draft)| Some((trial.workload.clone(), trial.t0, draft.conviction()?)))
+        .filter_map(|(trial, draft)| Some((trial.workload.clone(), trial.t0, Conviction { standing: trial.convicted.is_some(), ..draft.conviction()? })))
         .collect();
     if convicted.len() < 2 {
         return;
     }
     for (trial, draft) in trials.iter_mut() {
         let Some(mine) = draft.conviction() else { continue };
+        let mine = Conviction { standing: trial.convicted.is_some(), ..mine };
         let me = (trial.workload.clone(), trial.t0, mine);
         let patient = trial.waited(scene.t) < PATIENCE;
         let Some(first) = convicted.iter().find(|other| other.0 != me.0 && before(other, &me, scene)) else {
@@ -156,7 +157,11 @@ fn before(
 }
 
 /// Whether `a` is to be blamed rather than `b`: by three nats, else the one that was rolled out last.
+/// Who was convicted before is not let go again because another one looks worse now.
 fn leads(a: &(WorkloadId, Seconds, Conviction), b: &(WorkloadId, Seconds, Conviction)) -> bool {
+    if a.2.standing != b.2.standing {
+        return a.2.standing;
+    }
     let score = |c: &(WorkloadId, Seconds, Conviction)| {
         let age = c.2.since.map_or(0.0, |since| (since - c.1).max(0.0));
         c.2.split - age / START_HALF_LIFE * std::f64::consts::LN_2

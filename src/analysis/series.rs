@@ -49,11 +49,12 @@ impl Series {
         loudest(&window, hypothesis).map(|(_, t, _)| t)
     }
 
-    /// What this and another one counted since the bin of `from`, in the bins in which both did.
+    /// What this and another one counted after the bin of `from`, in the bins in which both did. The first
+    /// bin is left out: who served in its calm half only was never beside what broke in the other.
     pub(super) fn beside(&self, other: &Self, from: Seconds) -> [Tally; 2] {
         let mut sums = [Tally::default(); 2];
         let mut others = other.bins.iter().peekable();
-        for (number, tally) in self.bins.iter().filter(|(n, _)| *n >= bin(from)) {
+        for (number, tally) in self.bins.iter().filter(|(n, _)| *n > bin(from)) {
             while others.next_if(|(n, _)| n < number).is_some() {}
             if let Some((_, beside)) = others.peek().filter(|(n, _)| n == number) {
                 sums[0] += *tally;

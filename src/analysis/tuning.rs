@@ -67,7 +67,10 @@ pub(super) const LATENCY_PACE: [Seconds; 2] = [60.0, 120.0];
 /// Requests of one tick that count; more are tempered down to it (2.3, cap).
 pub(super) const REQUESTS_PER_TICK: f64 = 2000.0;
 /// Largest over-dispersion that tempers (open questions: cap φ ≤ 20).
-pub(super) const DISPERSION_MAX: f64 = 3.0;
+pub(super) const DISPERSION_MAX: f64 = 20.0;
+/// How far from the mean the share of a bad bin may lie, in spreads, to be feared: where even such a bin keeps
+/// the limit, bursts of the baseline cannot break it and nothing is tempered.
+pub(super) const DISPERSION_REACH: f64 = 2.0;
 /// Bins and errors that an estimate of over-dispersion needs.
 pub(super) const DISPERSION_MIN: f64 = 10.0;
 /// Length of the window before the rollout (2.4: 30 min).
@@ -203,3 +206,7 @@ pub(super) const BREAKER_WINDOW: Seconds = 600.0;
 pub(super) const STRETCH: Seconds = 300.0;
 /// Shares of slow requests between which a bucket bound can stand for the limit's quantile.
 pub(super) const CUT_SHARES: std::ops::RangeInclusive<f64> = 0.01..=0.3;
+/// Width of a bin of a peer's latency.
+pub(super) const LATENCY_BIN: Seconds = 30.0;
+/// Requests on either side of a bucket bound from which on its place in the distribution is known.
+pub(super) const PROBIT_LEAST: f64 = 20.0;
