@@ -194,7 +194,7 @@ impl Baseline {
             CutState::Known(cut) => Some(cut),
             _ => None,
         });
-        let highest = then.chain([now]).reduce(|a, b| if b.seconds >= a.seconds { b } else { a });
+        let highest = then.chain([now]).reduce(|a, b| if b.before >= a.before { b } else { a });
         CutState::Known(highest.unwrap_or(now))
     }
 }

@@ -15,9 +15,9 @@ pub(super) const GRID_TOP: f64 = 0.9;
 /// No alternative above this (2.3).
 pub(super) const GRID_MAX: f64 = 0.95;
 /// Distance of two starts of the test (2.3: every 60 s).
-pub(super) const START_EVERY: Seconds = 60.0;
+pub(super) const START_EVERY: Seconds = 30.0;
 /// Most starts of one watch; a longer watch spreads them (2.10: ≤ 31).
-pub(super) const STARTS: f64 = 30.0;
+pub(super) const STARTS: f64 = 60.0;
 /// Half-life of the prior weight of a start by its distance from the first one (2.3: 10 min).
 pub(super) const START_HALF_LIFE: Seconds = 600.0;
 /// Share of the prior for starts after the planned watch, which goes on when requests are few.
@@ -65,7 +65,7 @@ pub(super) const ERROR_PACE: [Seconds; 3] = [10.0, 30.0, 60.0];
 /// which need twice the time (2.4).
 pub(super) const LATENCY_PACE: [Seconds; 2] = [60.0, 120.0];
 /// Requests of one tick that count; more are tempered down to it (2.3, cap).
-pub(super) const REQUESTS_PER_TICK: f64 = 2000.0;
+pub(super) const REQUESTS_PER_TICK: f64 = 10_000.0;
 /// Largest over-dispersion that tempers (open questions: cap φ ≤ 20).
 pub(super) const DISPERSION_MAX: f64 = 20.0;
 /// How far from the mean the share of a bad bin may lie, in spreads, to be feared: where even such a bin keeps
@@ -210,3 +210,5 @@ pub(super) const CUT_SHARES: std::ops::RangeInclusive<f64> = 0.01..=0.3;
 pub(super) const LATENCY_BIN: Seconds = 30.0;
 /// Requests on either side of a bucket bound from which on its place in the distribution is known.
 pub(super) const PROBIT_LEAST: f64 = 20.0;
+/// Share of its own length that a stretch before the rollout must last to excuse one after it.
+pub(super) const STRETCH_LEAST: f64 = 0.6;
