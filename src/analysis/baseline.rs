@@ -153,11 +153,12 @@ impl Baseline {
         } else {
             limit
         };
-        ErrorBaseline { theta, before, span, dispersion: self.dispersion() }
+        ErrorBaseline { theta, before, span, dispersion: self.dispersion(limit) }
     }
 
-    /// φ = χ²/df of the bins: how much burstier than chance errors come here.
-    fn dispersion(&self) -> f64 {
+    /// φ = χ²/df of the bins: how much burstier than chance errors come here; 1 where bursts like that stay
+    /// below the limit anyway.
+    fn dispersion(&self, limit: f64) -> f64 {
         let sum: Tally = self.bins.iter().copied().sum();
         let Some(p) = sum.ratio().filter(|p| *p > 0.0 && *p < 1.0) else { return 1.0 };
         let used: Vec<&Tally> = self.bins.iter().filter(|bin| bin.total > 0.0).collect();
@@ -166,7 +167,9 @@ impl Baseline {
             return 1.0;
         }
         let chi: f64 = used.iter().map(|bin| (bin.bad - bin.total * p).powi(2) / (bin.total * p * (1.0 - p))).sum();
-        (chi / df).clamp(1.0, DISPERSION_MAX)
+        let phi = (chi / df).max(1.0);
+        let spread = ((phi - 1.0) * p * (1.0 - p) * used.len() as f64 / sum.total).sqrt();
+        if p + DISPERSION_REACH * spread < limit { 1.0 } else { phi.min(DISPERSION_MAX) }
     }
 
     /// The cut for a latency limit (2.4): the limit's quantile, or the median when it was measured
@@ -191,7 +194,7 @@ impl Baseline {
             CutState::Known(cut) => Some(cut),
             _ => None,
         });
-        let highest = then.chain([now]).reduce(|a, b| if b.seconds >= a.seconds { b } else { a });
+        let highest = then.chain([now]).reduce(|a, b| if b.before >= a.before { b } else { a });
         CutState::Known(highest.unwrap_or(now))
     }
 }
@@ -302,8 +305,8 @@ mod tests {
             steady.add(t, Tally::new(f64::from(random.binomial(150, 0.03)), 150.0));
             bursty.add(t, Tally::new(if i % 10 == 0 { 45.0 } else { 0.0 }, 150.0));
         }
-        assert!(steady.dispersion() < 1.5, "{}", steady.dispersion());
-        assert!((bursty.dispersion() - DISPERSION_MAX).abs() < 1e-9);
+        assert!(steady.dispersion(0.05) < 1.5, "{}", steady.dispersion(0.05));
+        assert!((bursty.dispersion(0.05) - DISPERSION_MAX).abs() < 1e-9);
     }
 
     #[test]

@@ -20,10 +20,10 @@ pub(super) fn attribute(trials: &mut [(&mut Trial, Draft)], scene: &Scene<'_>) {
         one(trial, draft, scene);
     }
     choose(trials, scene);
+    brake(trials, scene);
     for (trial, draft) in trials.iter_mut() {
         trial.convicted = draft.conviction().map(|_| trial.convicted.unwrap_or(scene.t));
     }
-    brake(trials, scene);
     for (trial, draft) in trials.iter_mut() {
         trial.wait_for(draft.blamed.clone(), scene.t);
     }
@@ -91,13 +91,14 @@ fn one(trial: &Trial, draft: &mut Draft, scene: &Scene<'_>) {
 fn choose(trials: &mut [(&mut Trial, Draft)], scene: &Scene<'_>) {
     let convicted: Vec<(WorkloadId, Seconds, Conviction)> = trials
         .iter()
-        .filter_map(|(trial, draft)| Some((trial.workload.clone(), trial.t0, draft.conviction()?)))
+        .filter_map(|(trial, draft)| Some((trial.workload.clone(), trial.t0, Conviction { standing: trial.decided.is_some(), ..draft.conviction()? })))
         .collect();
     if convicted.len() < 2 {
         return;
     }
     for (trial, draft) in trials.iter_mut() {
         let Some(mine) = draft.conviction() else { continue };
+        let mine = Conviction { standing: trial.decided.is_some(), ..mine };
         let me = (trial.workload.clone(), trial.t0, mine);
         let patient = trial.waited(scene.t) < PATIENCE;
         let Some(first) = convicted.iter().find(|other| other.0 != me.0 && before(other, &me, scene)) else {
@@ -111,26 +112,25 @@ fn choose(trials: &mut [(&mut Trial, Draft)], scene: &Scene<'_>) {
 }
 
 /// The breaker of gate 7: three rollouts were convicted within ten minutes, and here is one more. What they
-/// have in common is no longer one rollout's doing, and a person must look.
+/// have in common is no longer one rollout's doing, and a person must look: it is not let go by time.
 fn brake(trials: &mut [(&mut Trial, Draft)], scene: &Scene<'_>) {
     let recent = |t: Seconds| (scene.t - t).abs() <= BREAKER_WINDOW;
     let undone = scene.recoveries.values().filter(|recovery| recent(recovery.began())).count();
-    let mut order: Vec<(Seconds, WorkloadId)> = trials
-        .iter()
-        .filter_map(|(trial, _)| Some((trial.convicted?, trial.workload.clone())))
-        .collect();
-    order.sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.1.cmp(&b.1)));
-    let Some((first, _)) = order.get(BREAKER.saturating_sub(undone)).cloned() else { return };
-    // Convictions far apart are none of it.
-    let before = order.iter().filter(|(t, _)| *t <= first && first - t <= BREAKER_WINDOW).count();
-    if before + undone <= BREAKER {
-        return;
-    }
-    let spared: Vec<&WorkloadId> = order.iter().take(BREAKER.saturating_sub(undone)).map(|(_, id)| id).collect();
-    let why = format!("{BREAKER} rollouts were convicted within ten minutes before this one, which looks like something that they share");
-    for (trial, draft) in trials.iter_mut().filter(|(trial, _)| !spared.contains(&&trial.workload)) {
-        if trial.convicted.is_some() {
-            hold(draft, HoldReason::ClusterWide, &why);
+    let mut count = undone + trials.iter().filter(|(trial, _)| trial.decided.is_some_and(recent)).count();
+    let why = format!(
+        "{BREAKER} rollouts were convicted within ten minutes before this one, which looks like something that they share"
+    );
+    for (trial, draft) in trials.iter_mut() {
+        if draft.conviction().is_none() {
+            trial.braked = false;
+        } else if trial.decided.is_none() {
+            if trial.braked || count >= BREAKER {
+                trial.braked = true;
+                hold(draft, HoldReason::ClusterWide, &why);
+            } else {
+                trial.decided = Some(scene.t);
+                count += 1;
+            }
         }
     }
 }
@@ -156,7 +156,11 @@ fn before(
 }
 
 /// Whether `a` is to be blamed rather than `b`: by three nats, else the one that was rolled out last.
+/// Who was convicted before is not let go again because another one looks worse now.
 fn leads(a: &(WorkloadId, Seconds, Conviction), b: &(WorkloadId, Seconds, Conviction)) -> bool {
+    if a.2.standing != b.2.standing {
+        return a.2.standing;
+    }
     let score = |c: &(WorkloadId, Seconds, Conviction)| {
         let age = c.2.since.map_or(0.0, |since| (since - c.1).max(0.0));
         c.2.split - age / START_HALF_LIFE * std::f64::consts::LN_2

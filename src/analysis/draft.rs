@@ -87,6 +87,8 @@ pub(super) struct Conviction {
     /// Its own old pods, or a hard fact, say so whoever else is broken.
     pub(super) strong: bool,
     pub(super) split: f64,
+    /// Whether it was convicted at the tick before as well.
+    pub(super) standing: bool,
 }
 
 impl Draft {
@@ -102,15 +104,15 @@ impl Draft {
     /// What convicts now, if anything does.
     pub(super) fn conviction(&self) -> Option<Conviction> {
         if let Some(fact) = self.fact.as_ref().filter(|fact| fact.hold.is_none()) {
-            return Some(Conviction { since: fact.since, strong: true, split: 0.0 });
+            return Some(Conviction { since: fact.since, strong: true, split: 0.0, standing: false });
         }
         if let Some(answer) = self.answers.iter().find(|answer| answer.fails && answer.hold.is_none()) {
-            return Some(Conviction { since: answer.since, strong: answer.old_passes, split: 0.0 });
+            return Some(Conviction { since: answer.since, strong: answer.old_passes, split: 0.0, standing: false });
         }
         let convicts = |said: &&Said| matches!(said.opinion, Opinion::Fail(_));
         let said = self.streams().map(|(_, said)| said).into_iter().find(convicts)?;
         let (strong, split) = said.case.as_ref().map_or((false, 0.0), |case| (case.strong, case.split));
-        Some(Conviction { since: said.since, strong, split })
+        Some(Conviction { since: said.since, strong, split, standing: false })
     }
 
     /// How it looks from outside.

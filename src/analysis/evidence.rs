@@ -376,7 +376,7 @@ impl Evidence {
 
     /// Requests of new pods since the bin of `t`.
     pub(super) fn since(&self, t: Seconds) -> Tally {
-        self.fine[0].sum(t - 1e-6, f64::MAX)
+        self.fine[0].sum(t, f64::MAX)
     }
 
     /// When old pods last served anything.
@@ -406,7 +406,7 @@ impl Evidence {
         let begin = rest().find_map(|s| s.first_bad).or_else(|| rest().next().map(|s| s.begin))?;
         let [new, old] = &self.fine;
         let t = new.onset(&self.hypothesis, begin).unwrap_or(begin).max(begin);
-        let beside = new.beside(old, t);
+        let beside = new.beside(old, t + PEER_BIN);
         Some(Onset { t, new: rest().map(|s| s.new).sum(), old: rest().map(|s| s.old).sum(), beside, segment })
     }
 

@@ -1,6 +1,6 @@
 //! Workloads without a trial: remembered lightly, to tell a bad rollout from a bad hour. Pure.
 //!
-//! A peer costs what its traffic and its pods cost: bins of counts for forty minutes, a histogram a minute,
+//! A peer costs what its traffic and its pods cost: bins of counts for forty minutes, a histogram every half minute,
 //! one roster. There is a most of each; what is beyond is counted as skipped, and judged without.
 
 use super::{
@@ -31,7 +31,7 @@ pub(super) struct PeerWatch {
     /// As its callers see it; speaks where no pod does.
     callers: (PairCounter, Series),
     callers_latency: HistogramCounter,
-    minutes: VecDeque<(i64, Histogram)>,
+    slices: VecDeque<(i64, Histogram)>,
     /// Ten minutes each, for a day: what this time of day is like.
     seasons: Seasons,
     probes: BTreeMap<(String, Option<u32>), Streak>,
@@ -78,18 +78,19 @@ impl PeerWatch {
         }
     }
 
-    /// Requests slower than what was allowed before `begin`, by the minute, and the limit of their share.
+    /// Requests slower than what was allowed before `begin`, by time, and the limit of their share.
     fn slow(&self, begin: Seconds, limit: LatencyLimit) -> Option<(Series, f64)> {
-        let end = |number: i64| number as Seconds * 60.0;
+        let end = |number: i64| number as Seconds * LATENCY_BIN;
         let mut before: Option<Histogram> = None;
-        for (_, histogram) in self.minutes.iter().filter(|(n, _)| end(*n) <= begin && end(*n) > begin - BASELINE) {
+        for (_, histogram) in self.slices.iter().filter(|(n, _)| end(*n) <= begin && end(*n) > begin - BASELINE) {
             baseline::merge(&mut before, histogram);
         }
         let CutState::Known(cut) = baseline::cut(before.as_ref(), limit) else { return None };
         let mut series = Series::default();
-        for (number, histogram) in &self.minutes {
+        for (number, histogram) in &self.slices {
             if let Some(above) = histogram.above(cut.seconds) {
-                series.add(end(*number), Tally::new(above.interpolated, histogram.total()));
+                // At its begin: an onset is rather seen early than late.
+                series.add(end(*number) - LATENCY_BIN + PEER_BIN, Tally::new(above.interpolated, histogram.total()));
             }
         }
         Some((series, cut.theta))
@@ -123,8 +124,8 @@ impl PeerWatch {
     }
 
     fn latency(&mut self, t: Seconds, histogram: &Histogram) {
-        let minute = (t / 60.0).ceil().clamp(-1e15, 1e15) as i64;
-        keep(&mut self.minutes, minute, histogram, (PEER_MEMORY / 60.0) as i64);
+        let number = (t / LATENCY_BIN).ceil().clamp(-1e15, 1e15) as i64;
+        keep(&mut self.slices, number, histogram, (PEER_MEMORY / LATENCY_BIN) as i64);
         keep(&mut self.seasons, baseline::season_bin(t), histogram, (SEASON_MEMORY / SEASON_BIN) as i64);
     }
 

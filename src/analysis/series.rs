@@ -49,11 +49,12 @@ impl Series {
         loudest(&window, hypothesis).map(|(_, t, _)| t)
     }
 
-    /// What this and another one counted since the bin of `from`, in the bins in which both did.
+    /// What this and another one counted after the bin of `from`, in the bins in which both did. The first
+    /// bin is left out: who served in its calm half only was never beside what broke in the other.
     pub(super) fn beside(&self, other: &Self, from: Seconds) -> [Tally; 2] {
         let mut sums = [Tally::default(); 2];
         let mut others = other.bins.iter().peekable();
-        for (number, tally) in self.bins.iter().filter(|(n, _)| *n >= bin(from)) {
+        for (number, tally) in self.bins.iter().filter(|(n, _)| *n > bin(from)) {
             while others.next_if(|(n, _)| n < number).is_some() {}
             if let Some((_, beside)) = others.peek().filter(|(n, _)| n == number) {
                 sums[0] += *tally;
@@ -63,17 +64,20 @@ impl Series {
         sums
     }
 
-    /// The most alarming stretch of bins that spans at most `length`: the one whose share of bad requests is
-    /// certainly the highest.
+    /// The most alarming stretch of bins that is about as long as `length`: the one whose share of bad
+    /// requests is certainly the highest. A shorter one would excuse what lasts longer.
     pub(super) fn worst(&self, length: Seconds) -> Tally {
-        let most = (length / PEER_BIN).ceil().max(1.0) as i64;
+        let most = (length / PEER_BIN).ceil().max(1.0);
+        let least = (most * STRETCH_LEAST).ceil() as i64;
         let mut worst = (0.0, Tally::default());
         for (i, (first, _)) in self.bins.iter().enumerate() {
-            let stretch: Tally =
-                self.bins.iter().skip(i).take_while(|(n, _)| *n < first + most).map(|(_, tally)| *tally).sum();
-            let low = bounds::wilson(stretch.bad, stretch.total).low;
-            if stretch.bad > 0.0 && low > worst.0 {
-                worst = (low, stretch);
+            let mut stretch = Tally::default();
+            for (number, tally) in self.bins.iter().skip(i).take_while(|(n, _)| *n < first + most as i64) {
+                stretch += *tally;
+                let low = bounds::wilson(stretch.bad, stretch.total).low;
+                if number - first + 1 >= least && stretch.bad > 0.0 && low > worst.0 {
+                    worst = (low, stretch);
+                }
             }
         }
         worst.1

@@ -56,8 +56,11 @@ pub(super) struct Trial {
     pub(super) new_seen: Option<Seconds>,
     /// Whether any pod was ever counted by itself.
     pub(super) per_pod: bool,
-    /// Since when it is convicted without a break, and when an undo is due (severity).
+    /// Since when it is convicted without a break.
     pub(super) convicted: Option<Seconds>,
+    /// When it was first convicted, for the breaker, and whether that holds it.
+    pub(super) decided: Option<Seconds>,
+    pub(super) braked: bool,
     /// First Ready of the first new pod.
     pub(super) first_ready: Option<Seconds>,
     /// Requests that new pods answered, as far as measured.
@@ -111,6 +114,8 @@ impl Trial {
             new_seen: None,
             per_pod: false,
             convicted: None,
+            decided: None,
+            braked: false,
             first_ready: None,
             requests: 0.0,
             measured: false,
@@ -318,7 +323,7 @@ impl Trial {
     /// one. Each time is one more chance of a false alarm, and there are as many as there are undos.
     pub(super) fn measure_again(&mut self) {
         let watch = self.rules.watch.as_secs_f64();
-        self.waiting = None;
+        (self.waiting, self.convicted, self.decided, self.braked) = (None, None, None, false);
         self.standing.clear();
         if let Some(errors) = &mut self.errors {
             errors.anew(watch);

@@ -15,9 +15,9 @@ pub(super) const GRID_TOP: f64 = 0.9;
 /// No alternative above this (2.3).
 pub(super) const GRID_MAX: f64 = 0.95;
 /// Distance of two starts of the test (2.3: every 60 s).
-pub(super) const START_EVERY: Seconds = 60.0;
+pub(super) const START_EVERY: Seconds = 30.0;
 /// Most starts of one watch; a longer watch spreads them (2.10: ≤ 31).
-pub(super) const STARTS: f64 = 30.0;
+pub(super) const STARTS: f64 = 60.0;
 /// Half-life of the prior weight of a start by its distance from the first one (2.3: 10 min).
 pub(super) const START_HALF_LIFE: Seconds = 600.0;
 /// Share of the prior for starts after the planned watch, which goes on when requests are few.
@@ -65,9 +65,12 @@ pub(super) const ERROR_PACE: [Seconds; 3] = [10.0, 30.0, 60.0];
 /// which need twice the time (2.4).
 pub(super) const LATENCY_PACE: [Seconds; 2] = [60.0, 120.0];
 /// Requests of one tick that count; more are tempered down to it (2.3, cap).
-pub(super) const REQUESTS_PER_TICK: f64 = 2000.0;
+pub(super) const REQUESTS_PER_TICK: f64 = 10_000.0;
 /// Largest over-dispersion that tempers (open questions: cap φ ≤ 20).
-pub(super) const DISPERSION_MAX: f64 = 3.0;
+pub(super) const DISPERSION_MAX: f64 = 20.0;
+/// How far from the mean the share of a bad bin may lie, in spreads, to be feared: where even such a bin keeps
+/// the limit, bursts of the baseline cannot break it and nothing is tempered.
+pub(super) const DISPERSION_REACH: f64 = 2.0;
 /// Bins and errors that an estimate of over-dispersion needs.
 pub(super) const DISPERSION_MIN: f64 = 10.0;
 /// Length of the window before the rollout (2.4: 30 min).
@@ -203,3 +206,9 @@ pub(super) const BREAKER_WINDOW: Seconds = 600.0;
 pub(super) const STRETCH: Seconds = 300.0;
 /// Shares of slow requests between which a bucket bound can stand for the limit's quantile.
 pub(super) const CUT_SHARES: std::ops::RangeInclusive<f64> = 0.01..=0.3;
+/// Width of a bin of a peer's latency.
+pub(super) const LATENCY_BIN: Seconds = 30.0;
+/// Requests on either side of a bucket bound from which on its place in the distribution is known.
+pub(super) const PROBIT_LEAST: f64 = 20.0;
+/// Share of its own length that a stretch before the rollout must last to excuse one after it.
+pub(super) const STRETCH_LEAST: f64 = 0.6;
