@@ -10,7 +10,9 @@ use super::{
     trial::Trial,
     tuning::*,
 };
-use crate::domain::{FailReason, HoldReason, Judgement, Seconds, UnknownReason, Verdict};
+use crate::domain::{
+    AppliedLimits, Conviction, FailReason, HoldReason, Judgement, LatencyCut, Seconds, UnknownReason, Verdict,
+};
 
 impl Trial {
     /// The last word on a draft that was held against all others.
@@ -32,6 +34,21 @@ impl Trial {
             findings: findings::table(self, draft),
             harm_since: since,
             baseline_good: self.baseline_good(),
+            limits: self.limits(),
+        }
+    }
+
+    /// What its last conviction rested on.
+    pub(super) fn conviction(&self) -> Conviction {
+        Conviction { reason: self.last_fail, limits: self.limits() }
+    }
+
+    /// The limits as they applied to this rollout.
+    fn limits(&self) -> AppliedLimits {
+        let cut = self.latency.tested().map(|slow| slow.cut);
+        AppliedLimits {
+            errors: self.errors.as_ref().map(|family| family.evidence.theta()),
+            latency: cut.map(|cut| LatencyCut { seconds: cut.seconds, quantile: cut.quantile }),
         }
     }
 
