@@ -3,25 +3,20 @@
 use super::{
     baseline::ErrorBaseline,
     counter::Tally,
+    draft::{Draft, Opinion, Said},
     evidence::Evidence,
     explain::{self, percent, share},
     facts::Fact,
     family::Latency,
     health::Answer,
     trial::Trial,
-    verdict::{Opinion, Said},
 };
 use crate::domain::{Finding, FindingCounts, HoldReason};
 
 /// All lines, the strongest streams first.
-pub(super) fn table(
-    trial: &Trial,
-    fact: Option<&Fact>,
-    answers: &[Answer],
-    errors: &Said,
-    latency: &Said,
-) -> Vec<Finding> {
-    let mut lines = vec![pods(trial, fact)];
+pub(super) fn table(trial: &Trial, draft: &Draft) -> Vec<Finding> {
+    let Draft { fact, answers, errors, latency, callers, .. } = draft;
+    let mut lines = vec![pods(trial, fact.as_ref())];
     if let Some(family) = &trial.errors {
         let mut line = counted("errors", "new pods", &family.evidence, family.baseline.before, errors);
         line.before = before(&family.baseline);
@@ -30,19 +25,19 @@ pub(super) fn table(
     }
     lines.extend(latency_line(trial, latency));
     if let Some((baseline, evidence)) = trial.callers.test() {
-        let opinion = match evidence.log_e() {
-            e if e < 0.0 => Opinion::Clean,
-            _ => Opinion::Open,
-        };
-        let mut line = counted("errors", "callers", evidence, baseline.before, &Said { opinion, since: None });
+        let mut line = counted("errors", "callers", evidence, baseline.before, callers);
         line.before = before(baseline);
         line.limit = Some(percent(evidence.theta()));
-        if evidence.fired() {
-            line.says = "broken, old and new pods mixed: blames nobody".to_owned();
+        if evidence.fired() && callers.opinion == Opinion::Open {
+            line.says = "broken, old and new pods mixed: new pods speak for themselves".to_owned();
         }
         lines.push(line);
     }
     lines.extend(answers.iter().map(probe));
+    lines.extend(trial.issues.all().map(|(source, issues, events)| {
+        let says = if trial.issues.loud().is_some() { "speaks against it, but never alone" } else { "not enough" };
+        line("issues", source, format!("{issues} new ({events} events)"), says)
+    }));
     lines
 }
 
@@ -164,5 +159,6 @@ fn hold_says(hold: HoldReason) -> &'static str {
         HoldReason::OnePod => "one pod",
         HoldReason::Shared => "other pods show it too",
         HoldReason::NoBaseline => "no good revision to go back to",
+        HoldReason::Unattributed => "nothing tells whose doing it is",
     }
 }

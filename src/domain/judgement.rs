@@ -106,6 +106,8 @@ reasons! {
         Shared = "shared",
         /// No earlier revision was ever seen serving.
         NoBaseline = "no_baseline",
+        /// Callers see it, but nothing tells this rollout from the cluster: no new pod is counted, no peer is there.
+        Unattributed = "unattributed",
     }
 }
 
