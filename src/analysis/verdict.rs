@@ -10,7 +10,7 @@ use super::{
     trial::Trial,
     tuning::*,
 };
-use crate::domain::{FailReason, HoldReason, Judgement, Seconds, UnknownReason, Verdict};
+use crate::domain::{FailReason, HoldReason, Judgement, Seconds, Severity, UnknownReason, Verdict};
 
 impl Trial {
     /// The last word on a draft that was held against all others.
@@ -32,6 +32,24 @@ impl Trial {
             findings: findings::table(self, draft),
             harm_since: since,
             baseline_good: self.baseline_good(),
+            severity: match verdict {
+                Verdict::Fail(reason) => Some(self.severity(reason, draft)),
+                _ => None,
+            },
+            convicted: self.convicted.filter(|_| matches!(verdict, Verdict::Fail(_))),
+        }
+    }
+
+    /// How bad it is: what still serves counts.
+    fn severity(&self, reason: FailReason, draft: &Draft) -> Severity {
+        let half = |said: &Said| said.case.as_ref().is_some_and(|case| case.shift >= HALF);
+        match reason {
+            FailReason::Latency => Severity::Medium,
+            FailReason::Health => Severity::Critical,
+            FailReason::Errors if half(&draft.errors) || half(&draft.callers) => Severity::Critical,
+            FailReason::Errors => Severity::High,
+            _ if self.roster.all().any(|pod| pod.live() && pod.state.ready) => Severity::High,
+            _ => Severity::Critical,
         }
     }
 

@@ -248,7 +248,12 @@ impl Feed {
     }
 
     /// Plans the scrapes of one target.
-    fn scrapes(&mut self, world: &World, (phase, from, to): (Seconds, Seconds, Seconds), event: impl Fn(usize) -> Event) {
+    fn scrapes(
+        &mut self,
+        world: &World,
+        (phase, from, to): (Seconds, Seconds, Seconds),
+        event: impl Fn(usize) -> Event,
+    ) {
         let monitoring = &world.monitoring;
         let mut k = ((from - phase) / SCRAPE).ceil().max(0.0) as usize;
         loop {
@@ -258,9 +263,9 @@ impl Feed {
             }
             k += 1;
             let coarse = (COARSE / SCRAPE) as usize;
-            let unread = monitoring
-                .restarted
-                .is_some_and(|restarted| t < restarted - RESTART && !k.is_multiple_of(coarse) || (restarted - RESTART..restarted).contains(&t));
+            let unread = monitoring.restarted.is_some_and(|restarted| {
+                t < restarted - RESTART && !k.is_multiple_of(coarse) || (restarted - RESTART..restarted).contains(&t)
+            });
             if t < from.max(0.0) || unread || monitoring.gaps.iter().any(|(a, b)| (*a..*b).contains(&t)) {
                 continue;
             }
@@ -280,7 +285,8 @@ impl Feed {
         }
         let process = &self.flow.processes[which];
         // Between an exit and the next start nothing answers; a pod that refuses connections refuses scrapes.
-        let down = process.life.states.iter().rev().find(|(at, _)| *at <= t).is_some_and(|(_, look)| look.waiting.is_some());
+        let down =
+            process.life.states.iter().rev().find(|(at, _)| *at <= t).is_some_and(|(_, look)| look.waiting.is_some());
         let refuses = process.refuses(measured);
         if down || refuses {
             return;
@@ -309,7 +315,8 @@ impl Feed {
     fn probe(&mut self, t: Seconds, service: usize, pod: Option<usize>, judge: &mut dyn FnMut(&Observed)) {
         let it = &self.world.services[service];
         let Some(probe) = it.probe else { return };
-        let serving = |life: &rolling::Life| life.service == service && life.ready.iter().any(|(a, b)| *a <= t && t < *b);
+        let serving =
+            |life: &rolling::Life| life.service == service && life.ready.iter().any(|(a, b)| *a <= t && t < *b);
         let asked = pod.or_else(|| {
             let all: Vec<usize> = (0..self.lives.pods.len()).filter(|i| serving(&self.lives.pods[*i])).collect();
             (!all.is_empty()).then(|| self.random.pick(&all))
@@ -318,7 +325,9 @@ impl Feed {
         let fails = match life {
             None => true,
             Some(life) => {
-                probe.fails_on == Some(life.revision) || pod.is_some() && !serving(life) || self.random.chance(probe.flaky)
+                probe.fails_on == Some(life.revision)
+                    || pod.is_some() && !serving(life)
+                    || self.random.chance(probe.flaky)
             }
         };
         let life = life.filter(|_| pod.is_some());

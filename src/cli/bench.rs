@@ -63,8 +63,22 @@ pub(super) fn bench(args: &BenchArgs, out: &mut dyn Write) -> Result<u8, Failure
         writeln!(
             out,
             "{id} {judge} runs {} must {} in time {} late {} wrong {} target {} | not {} | hold {} held {} right {} {:?} | ttu {:.0?} p95 {:.0?} bound {:.0?} harm {:.0?} | {:?}",
-            t.runs, t.must, t.in_time, t.late, t.wrong, t.wrong_target, t.must_not, t.must_hold, t.held, t.held_right, t.reasons,
-            t.delay(0.5), t.delay(0.95), t.bound(), t.harm(), t.failed_seeds
+            t.runs,
+            t.must,
+            t.in_time,
+            t.late,
+            t.wrong,
+            t.wrong_target,
+            t.must_not,
+            t.must_hold,
+            t.held,
+            t.held_right,
+            t.reasons,
+            t.delay(0.5),
+            t.delay(0.95),
+            t.bound(),
+            t.harm(),
+            t.failed_seeds
         )?;
     }
     writeln!(out, "{took:.1?}")?;
@@ -83,7 +97,8 @@ fn trace(scenario: &bench::Scenario, seed: u64, out: &mut dyn Write) -> Result<u
     let mut result = Ok(());
     bench::Feed::new(world, random).run(&mut |observed| {
         if result.is_ok() {
-            result = serde_json::to_writer(&mut *out, observed).map_err(std::io::Error::from).and_then(|()| writeln!(out));
+            result =
+                serde_json::to_writer(&mut *out, observed).map_err(std::io::Error::from).and_then(|()| writeln!(out));
         }
     });
     result?;

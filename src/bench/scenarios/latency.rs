@@ -56,11 +56,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         w.deploys[0].pods = Behaviour::OutOfMemory(1_500.0);
         w.fault(NEW, Moment::At(0.0), Effect::SlowerEachMinute(0.05)).since_ready = true;
         // Ten minutes after it was Ready a pod is half as slow again: the limit.
-        w.must_undo(
-            Harm::From(Moment::FirstReady(0, 600.0)),
-            180.0,
-            &[FailReason::Latency, FailReason::CrashLoop],
-        );
+        w.must_undo(Harm::From(Moment::FirstReady(0, 600.0)), 180.0, &[FailReason::Latency, FailReason::CrashLoop]);
         w
     }),
     clean("S13", "each new pod is six times slower for its first 45 seconds", |r| {
