@@ -270,7 +270,11 @@ impl Evidence {
             if nearly_all && new.total >= BESIDE_REQUESTS && self.beside_clean(t) {
                 step = step.max(served / self.pace[0]);
             }
-            self.log_m.min(self.log_e.max(0.0) + LEVEL * step)
+            // Targets are not scraped all at once: a fault that has ended is still seen by some for one more
+            // tick, which is bad time only as far as it is as bad as the minute before.
+            let usual = self.last(t, NOW).0.ratio().unwrap_or(1.0).max(f64::MIN_POSITIVE);
+            let as_bad = new.ratio().map_or(1.0, |ratio| (ratio / usual).min(1.0));
+            self.log_m.min(self.log_e.max(0.0) + LEVEL * step * as_bad)
         } else {
             // Without any request nothing speaks for it either.
             let fade = if new.total > 0.0 { FADE } else { FADE_SILENT };
