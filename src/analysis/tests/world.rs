@@ -251,7 +251,8 @@ fn both_bad_the_deepest_goes_first_and_the_caller_only_waits_so_long() {
     world.roll("web", true);
     world.roll("pay", true);
     let bad = |name: &str, revision: &str, _: &str, _: f64| match (name, revision) {
-        ("web" | "pay", "b") => 0.7,
+        ("pay", "b") => 1.0,
+        ("web", "b") => 0.3,
         _ => CALM,
     };
     let seen = world.run(240.0, &bad);
