@@ -91,7 +91,13 @@ fn one(trial: &Trial, draft: &mut Draft, scene: &Scene<'_>) {
 fn choose(trials: &mut [(&mut Trial, Draft)], scene: &Scene<'_>) {
     let convicted: Vec<(WorkloadId, Seconds, Conviction)> = trials
         .iter()
-        .filter_map(|(trial, draft)| Some((trial.workload.clone(), trial.t0, Conviction { standing: trial.decided.is_some(), ..draft.conviction()? })))
+        .filter_map(|(trial, draft)| {
+            Some((
+                trial.workload.clone(),
+                trial.t0,
+                Conviction { standing: trial.decided.is_some(), ..draft.conviction()? },
+            ))
+        })
         .collect();
     if convicted.len() < 2 {
         return;
@@ -171,7 +177,11 @@ fn leads(a: &(WorkloadId, Seconds, Conviction), b: &(WorkloadId, Seconds, Convic
 
 /// Holds what convicts until another rollout is undone.
 fn yield_to(draft: &mut Draft, first: &WorkloadId, below: bool) {
-    let what = if below { "which it calls, fails as well and is undone first" } else { "which fails as well, is undone first" };
+    let what = if below {
+        "which it calls, fails as well and is undone first"
+    } else {
+        "which fails as well, is undone first"
+    };
     hold(draft, HoldReason::Dependency, &format!("{first}, {what}; this is measured again after that"));
     draft.blamed = Some(first.clone());
 }

@@ -48,9 +48,10 @@ impl Common {
 
     /// The faults of one workload. `pulls`: whether its new pods cannot get their image.
     pub(super) fn of(facts: &Facts, pulls: bool, t: Seconds) -> Self {
-        Self(Self::REASONS.map(|reason| {
-            usize::from(facts.seen(reason, t) || (pulls && reason == FailReason::ImagePull))
-        }))
+        Self(
+            Self::REASONS
+                .map(|reason| usize::from(facts.seen(reason, t) || (pulls && reason == FailReason::ImagePull))),
+        )
     }
 
     /// All but the ones of `own`.

@@ -15,7 +15,13 @@ pub(super) struct Issues {
 
 impl Issues {
     /// Takes cumulative counts of issues first seen in `revision`.
-    pub(super) fn observe(&mut self, t: Seconds, source: &str, (revision, to): (&Revision, &Revision), counts: (u64, u64)) {
+    pub(super) fn observe(
+        &mut self,
+        t: Seconds,
+        source: &str,
+        (revision, to): (&Revision, &Revision),
+        counts: (u64, u64),
+    ) {
         let late = self.last.get(source).is_some_and(|(then, _, _)| *then > t);
         if revision == to && !late && (self.last.len() < TRACKERS_MAX || self.last.contains_key(source)) {
             self.last.insert(source.to_owned(), (t, counts.0, counts.1));

@@ -56,14 +56,12 @@ impl PeerWatch {
     /// Whether any of its signals broke in the same minutes, and which first.
     pub(super) fn told(&self, asked: &Ask<'_>) -> Told {
         let shift = |reason| (asked.reason == reason).then_some(asked.shift);
-        let question =
-            |limit, reason| Question { onset: asked.onset, t: asked.t, limit, shift: shift(reason) };
+        let question = |limit, reason| Question { onset: asked.onset, t: asked.t, limit, shift: shift(reason) };
         let errors = if self.pods_measured { &self.errors } else { &self.callers.1 };
         let all = [
             ask(errors, &question(asked.rules.errors.max, FailReason::Errors)),
-            self.slow(asked.onset - PEER_ONSET, asked.rules.latency).map_or(Told::TooLittle, |(series, limit)| {
-                ask(&series, &question(limit, FailReason::Latency))
-            }),
+            self.slow(asked.onset - PEER_ONSET, asked.rules.latency)
+                .map_or(Told::TooLittle, |(series, limit)| ask(&series, &question(limit, FailReason::Latency))),
             self.probed(asked),
         ];
         let broken = |told: &Told| match told {
@@ -281,7 +279,8 @@ impl Peers {
             return;
         }
         self.swept = t;
-        self.watches.retain(|_, watch| t - watch.last <= if watch.seasons.is_empty() { PEER_MEMORY } else { SEASON_MEMORY });
+        self.watches
+            .retain(|_, watch| t - watch.last <= if watch.seasons.is_empty() { PEER_MEMORY } else { SEASON_MEMORY });
         for watch in self.watches.values_mut() {
             watch.roster.forget(t);
         }

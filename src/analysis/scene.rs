@@ -141,7 +141,10 @@ impl Scene<'_> {
         callees.into_iter().rev().find_map(|id| {
             let culprit = |why: String, rolled_out| Some(Culprit { id, why, rolled_out });
             if self.recoveries.get(id).is_some_and(|recovery| !recovery.settled()) {
-                return culprit(format!("{id}, which it calls, is being undone; it is measured again after that"), true);
+                return culprit(
+                    format!("{id}, which it calls, is being undone; it is measured again after that"),
+                    true,
+                );
             }
             let with_us = |onset: Seconds| onset <= asked.onset + ONSET_SLACK;
             if let Some(stance) = self.stances.iter().find(|s| s.workload == *id) {
@@ -154,9 +157,10 @@ impl Scene<'_> {
             }
             let peer = self.peers.get(id)?;
             match peer.told(asked) {
-                Told::Broken(found) if with_us(found.onset) => {
-                    culprit(format!("{id}, which it calls and which was not changed, {}", describe(&found, asked)), false)
-                }
+                Told::Broken(found) if with_us(found.onset) => culprit(
+                    format!("{id}, which it calls and which was not changed, {}", describe(&found, asked)),
+                    false,
+                ),
                 _ if peer.facts.fault(self.t) => {
                     culprit(format!("pods of {id}, which it calls and which was not changed, crash"), false)
                 }

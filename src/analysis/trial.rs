@@ -4,10 +4,10 @@ use super::{
     baseline::{self, Baseline},
     callers::Callers,
     facts::Facts,
-    issues::Issues,
-    peers::Seasons,
     family::{Errors, Latency, Tick},
     health::Probes,
+    issues::Issues,
+    peers::Seasons,
     roster::{Pod, Roster},
     tuning::*,
 };

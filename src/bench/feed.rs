@@ -12,7 +12,8 @@ use super::{
     world::{SCRAPE, T0, WATCH, World},
 };
 use crate::domain::{
-    Counts, Observation, Observed, PodId, PodState, ProbeOutcome, ProbeResult, Revision, RolloutCondition, Seconds,
+    Counts, Kind, Observation, Observed, PodId, PodState, ProbeOutcome, ProbeResult, Revision, RolloutCondition,
+    Seconds, WorkloadId,
 };
 use std::collections::BTreeMap;
 
@@ -57,7 +58,7 @@ enum Event {
 }
 
 /// The observation of one target, changed in place.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Line {
     observed: Observed,
     /// Bucket of each key of the histogram, in the order of its text.
@@ -72,7 +73,8 @@ impl Feed {
         let lives = rolling::play(&world, &mut random);
         let flow = Flow::new(&world, &lives, world.end);
         let harm: Vec<Seconds> = (0..world.deploys.len()).map(|d| faults::harm_of(&world, &lives, d)).collect();
-        let due = world.deploys.iter().zip(&harm).map(|(d, harm)| d.due.map_or(*harm, |due| faults::time_of(due, &lives)));
+        let due =
+            world.deploys.iter().zip(&harm).map(|(d, harm)| d.due.map_or(*harm, |due| faults::time_of(due, &lives)));
         let ledger = Ledger { due: due.collect(), harm, served: vec![Vec::new(); world.deploys.len()] };
         let mut feed =
             Self { world, lives, flow, random, events: Vec::new(), said: Vec::new(), lines: Vec::new(), ledger };
@@ -107,16 +109,19 @@ impl Feed {
         (self.world, self.ledger)
     }
 
+    /// One line for each process, then one for each service's callers.
     fn make_lines(&self) -> Vec<Line> {
+        let services = &self.world.services;
+        let blank: Vec<Line> = services.iter().map(|service| Line::blank(service.buckets)).collect();
         let pods = self.flow.processes.iter().map(|process| {
-            let service = &self.world.services[process.life.service];
-            let pod = PodId::new(service.id.namespace.clone(), process.life.name.clone());
-            (Observation::Counters { pod, counts: Counts::default() }, service.buckets)
+            let service = process.life.service;
+            let pod = PodId::new(services[service].id.namespace.clone(), process.life.name.clone());
+            blank[service].about(|counts| Observation::Counters { pod, counts })
         });
-        let callers = self.world.services.iter().map(|service| {
-            (Observation::Callers { workload: service.id.clone(), counts: Counts::default() }, service.buckets)
+        let callers = services.iter().zip(&blank).map(|(service, blank)| {
+            blank.about(|counts| Observation::Callers { workload: service.id.clone(), counts })
         });
-        pods.chain(callers).map(|(what, bounds)| Line::new(what, bounds)).collect()
+        pods.chain(callers).collect()
     }
 
     fn say(&mut self, t: Seconds, what: Observation) {
@@ -251,7 +256,12 @@ impl Feed {
     }
 
     /// Plans the scrapes of one target.
-    fn scrapes(&mut self, world: &World, (phase, from, to): (Seconds, Seconds, Seconds), event: impl Fn(usize) -> Event) {
+    fn scrapes(
+        &mut self,
+        world: &World,
+        (phase, from, to): (Seconds, Seconds, Seconds),
+        event: impl Fn(usize) -> Event,
+    ) {
         let monitoring = &world.monitoring;
         let mut k = ((from - phase) / SCRAPE).ceil().max(0.0) as usize;
         loop {
@@ -261,9 +271,9 @@ impl Feed {
             }
             k += 1;
             let coarse = (COARSE / SCRAPE) as usize;
-            let unread = monitoring
-                .restarted
-                .is_some_and(|restarted| t < restarted - RESTART && !k.is_multiple_of(coarse) || (restarted - RESTART..restarted).contains(&t));
+            let unread = monitoring.restarted.is_some_and(|restarted| {
+                t < restarted - RESTART && !k.is_multiple_of(coarse) || (restarted - RESTART..restarted).contains(&t)
+            });
             if t < from.max(0.0) || unread || monitoring.gaps.iter().any(|(a, b)| (*a..*b).contains(&t)) {
                 continue;
             }
@@ -283,7 +293,8 @@ impl Feed {
         }
         let process = &self.flow.processes[which];
         // Between an exit and the next start nothing answers; a pod that refuses connections refuses scrapes.
-        let down = process.life.states.iter().rev().find(|(at, _)| *at <= t).is_some_and(|(_, look)| look.waiting.is_some());
+        let down =
+            process.life.states.iter().rev().find(|(at, _)| *at <= t).is_some_and(|(_, look)| look.waiting.is_some());
         let refuses = process.refuses(measured);
         if down || refuses {
             return;
@@ -312,7 +323,8 @@ impl Feed {
     fn probe(&mut self, t: Seconds, service: usize, pod: Option<usize>, judge: &mut dyn FnMut(&Observed)) {
         let it = &self.world.services[service];
         let Some(probe) = it.probe else { return };
-        let serving = |life: &rolling::Life| life.service == service && life.ready.iter().any(|(a, b)| *a <= t && t < *b);
+        let serving =
+            |life: &rolling::Life| life.service == service && life.ready.iter().any(|(a, b)| *a <= t && t < *b);
         let asked = pod.or_else(|| {
             let all: Vec<usize> = (0..self.lives.pods.len()).filter(|i| serving(&self.lives.pods[*i])).collect();
             (!all.is_empty()).then(|| self.random.pick(&all))
@@ -321,7 +333,9 @@ impl Feed {
         let fails = match life {
             None => true,
             Some(life) => {
-                probe.fails_on == Some(life.revision) || pod.is_some() && !serving(life) || self.random.chance(probe.flaky)
+                probe.fails_on == Some(life.revision)
+                    || pod.is_some() && !serving(life)
+                    || self.random.chance(probe.flaky)
             }
         };
         let life = life.filter(|_| pod.is_some());
@@ -341,19 +355,20 @@ impl Feed {
 }
 
 impl Line {
-    fn new(what: Observation, bounds: &[f64]) -> Self {
-        let names = || bounds.iter().map(f64::to_string).chain(["+Inf".to_owned()]);
-        let map: BTreeMap<String, f64> = names().map(|name| (name, 0.0)).collect();
-        let order = map.keys().filter_map(|key| names().position(|name| name == *key)).collect();
-        let mut line = Self {
-            observed: Observed { t: 0.0, what },
-            order,
-            sums: vec![0.0; bounds.len() + 1],
-            last: f64::NEG_INFINITY,
-        };
-        if let Some(counts) = line.counts() {
-            counts.latency = Some(map);
-        }
+    /// Of nobody yet.
+    fn blank(bounds: &[f64]) -> Self {
+        let names: Vec<String> = bounds.iter().map(f64::to_string).chain(["+Inf".to_owned()]).collect();
+        let map: BTreeMap<String, f64> = names.iter().map(|name| (name.clone(), 0.0)).collect();
+        let order = map.keys().filter_map(|key| names.iter().position(|name| name == key)).collect();
+        let counts = Counts { latency: Some(map), ..Counts::default() };
+        let what = Observation::Callers { workload: WorkloadId::new("", Kind::Deployment, ""), counts };
+        Self { observed: Observed { t: 0.0, what }, order, sums: vec![0.0; names.len()], last: f64::NEG_INFINITY }
+    }
+
+    fn about(&self, what: impl FnOnce(Counts) -> Observation) -> Self {
+        let mut line = self.clone();
+        let counts = line.counts().map(std::mem::take).unwrap_or_default();
+        line.observed.what = what(counts);
         line
     }
 

@@ -313,8 +313,7 @@ fn live(life: &mut Life, created: Seconds, start_up: Seconds, behaviour: Behavio
             }
         }
         Behaviour::ConfigError => {
-            life.states
-                .push((created + 2.0, Look { waiting: Some("CreateContainerConfigError"), ..Look::default() }));
+            life.states.push((created + 2.0, Look { waiting: Some("CreateContainerConfigError"), ..Look::default() }));
         }
         Behaviour::CrashLoop(after) => crash(life, created + 2.0, f64::INFINITY, (after, false), end),
         Behaviour::CrashServing(after) => crash(life, created + 2.0, start_up, (after, false), end),

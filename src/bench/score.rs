@@ -127,10 +127,13 @@ impl Tally {
                     let all: Vec<Verdict> = told.by_ref().collect();
                     self.held += u64::from(!all.is_empty());
                     self.held_right += u64::from(all.iter().any(fits));
-                    let word = all.iter().find(|v| fits(v)).or(all.first()).map_or("nothing", |v| v.reason().unwrap_or(""));
+                    let word =
+                        all.iter().find(|v| fits(v)).or(all.first()).map_or("nothing", |v| v.reason().unwrap_or(""));
                     *self.reasons.entry(word.to_owned()).or_default() += 1;
                 }
-                Truth::Either(from) => self.wrong += u64::from(undo.is_some_and(|(t, _)| t < harm.min(world.end) + from && from > 0.0)),
+                Truth::Either(from) => {
+                    self.wrong += u64::from(undo.is_some_and(|(t, _)| t < harm.min(world.end) + from && from > 0.0))
+                }
             }
         }
         if let Some(most) = world.most_undos {

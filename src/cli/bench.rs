@@ -152,7 +152,8 @@ fn trace(scenario: &Scenario, seed: u64, out: &mut dyn Write) -> Result<u8, Fail
     let mut result = Ok(());
     bench::Feed::new(world, random).run(&mut |observed| {
         if result.is_ok() {
-            result = serde_json::to_writer(&mut *out, observed).map_err(std::io::Error::from).and_then(|()| writeln!(out));
+            result =
+                serde_json::to_writer(&mut *out, observed).map_err(std::io::Error::from).and_then(|()| writeln!(out));
         }
     });
     result?;

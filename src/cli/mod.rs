@@ -1,7 +1,7 @@
 //! The command line: data on stdout, chatter on stderr, exit codes that a script can use.
 
-pub mod config;
 mod bench;
+pub mod config;
 mod daemon;
 mod explain;
 mod get;

@@ -237,7 +237,8 @@ fn a_caller_that_breaks_by_itself_is_found_while_its_callee_rolls_out() {
         world.past(&calm);
         world.roll("pay", true);
         world.roll("web", old_stay);
-        let bad = |name: &str, revision: &str, _: &str, _: f64| if (name, revision) == ("web", "b") { 0.3 } else { CALM };
+        let bad =
+            |name: &str, revision: &str, _: &str, _: f64| if (name, revision) == ("web", "b") { 0.3 } else { CALM };
         let seen = world.run(240.0, &bad);
         assert!(failed(&seen, "web") && !failed(&seen, "pay"), "{seen:?}");
     }
@@ -327,7 +328,13 @@ fn crashes_on_two_workloads_without_a_rollout_are_shared_and_on_one_are_not() {
         for restarts in 0..5 {
             for name in peers.iter().chain(&["pay"]) {
                 let revision = if *name == "pay" { "b" } else { "a" };
-                let mut state = world.members.iter().find(|m| m.state.workload == id(name) && m.state.revision.0 == revision).unwrap().state.clone();
+                let mut state = world
+                    .members
+                    .iter()
+                    .find(|m| m.state.workload == id(name) && m.state.revision.0 == revision)
+                    .unwrap()
+                    .state
+                    .clone();
                 (state.restarts, state.exit_code, state.ready) = (restarts, Some(1), false);
                 state.waiting = Some("CrashLoopBackOff".into());
                 world.say(Observation::Pod(state));
@@ -359,7 +366,10 @@ fn the_order_of_peers_and_pods_within_a_tick_does_not_matter() {
             for member in &world.members {
                 let counts = Counts { requests: Some(member.requests), errors: Some(member.errors), latency: None };
                 log.push(Observed { t: world.t, what: Observation::Pod(member.state.clone()) });
-                log.push(Observed { t: world.t, what: Observation::Counters { pod: member.state.pod.clone(), counts } });
+                log.push(Observed {
+                    t: world.t,
+                    what: Observation::Counters { pod: member.state.pod.clone(), counts },
+                });
             }
             if reversed {
                 log.reverse();

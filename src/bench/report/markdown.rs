@@ -138,10 +138,11 @@ fn scenarios(report: &Report, out: &mut String) {
     );
     for row in report.of(LASTGOOD) {
         let t = &row.tally;
-        let recall = row.recall.map_or("–".into(), |r| {
-            format!("{:.1} % ({:.1}–{:.1})", r.value * 100.0, r.low * 100.0, r.high * 100.0)
-        });
-        let held = if t.must_hold > 0 { format!("{} of {}, {}", t.held, t.must_hold, t.held_right) } else { "–".into() };
+        let recall = row
+            .recall
+            .map_or("–".into(), |r| format!("{:.1} % ({:.1}–{:.1})", r.value * 100.0, r.low * 100.0, r.high * 100.0));
+        let held =
+            if t.must_hold > 0 { format!("{} of {}, {}", t.held, t.must_hold, t.held_right) } else { "–".into() };
         let _ = writeln!(
             out,
             "| {} | {} | {} | {recall} | {} | {held} | {} | {} | {} | {} |",
@@ -180,7 +181,10 @@ fn delays(report: &Report, picture: &str, out: &mut String) {
     if report.sweep.is_empty() {
         return;
     }
-    let _ = write!(out, "## Time to undo by the size of the fault and by traffic\n\n![Time to undo]({picture})\n\n| traffic on new pods |");
+    let _ = write!(
+        out,
+        "## Time to undo by the size of the fault and by traffic\n\n![Time to undo]({picture})\n\n| traffic on new pods |"
+    );
     for share in sweep::SHARES {
         let _ = write!(out, " {:.0} % |", share * 100.0);
     }
@@ -196,7 +200,10 @@ fn delays(report: &Report, picture: &str, out: &mut String) {
         }
         out.push('\n');
     }
-    let _ = writeln!(out, "\nMedian seconds (p95; share undone within the watch, if not all), a minute after a clean rollout.\n");
+    let _ = writeln!(
+        out,
+        "\nMedian seconds (p95; share undone within the watch, if not all), a minute after a clean rollout.\n"
+    );
 }
 
 fn how(report: &Report, out: &mut String) {

@@ -122,18 +122,31 @@ pub const REPORTING: u64 = 1_000_001;
 
 impl Report {
     /// Sums up runs. `clean` are further runs of the clean mix, by which false undos are counted.
-    pub fn new(scenarios: &[Scenario], tallies: &Tallies, clean: Option<&Tallies>, seeds: Range<u64>, interval: Seconds) -> Self {
+    pub fn new(
+        scenarios: &[Scenario],
+        tallies: &Tallies,
+        clean: Option<&Tallies>,
+        seeds: Range<u64>,
+        interval: Seconds,
+    ) -> Self {
         let mut judges: Vec<&'static str> = Vec::new();
         for (_, judge) in tallies.keys() {
             if !judges.contains(judge) {
                 judges.push(judge);
             }
         }
-        let rank = |judge: &str| super::RIVALS.iter().position(|name| *name == judge).map_or(if judge == LASTGOOD { 0 } else { 99 }, |i| i + 1);
+        let rank = |judge: &str| {
+            super::RIVALS
+                .iter()
+                .position(|name| *name == judge)
+                .map_or(if judge == LASTGOOD { 0 } else { 99 }, |i| i + 1)
+        };
         judges.sort_by_key(|judge| (rank(judge), *judge));
         let rows: Vec<Row> = scenarios
             .iter()
-            .flat_map(|scenario| judges.iter().filter_map(move |judge| Some((scenario, *judge, tallies.get(&(scenario.id, *judge))?))))
+            .flat_map(|scenario| {
+                judges.iter().filter_map(move |judge| Some((scenario, *judge, tallies.get(&(scenario.id, *judge))?)))
+            })
             .map(|(scenario, judge, tally)| Row::new(scenario, judge, tally.clone()))
             .collect();
         let summaries = judges.iter().map(|judge| Summary::new(judge, &rows, scenarios, clean)).collect();
@@ -176,7 +189,12 @@ impl Row {
         let t = &self.tally;
         let mut all = Vec::new();
         if let Some(recall) = self.recall.filter(|recall| recall.value < 0.995) {
-            all.push(format!("{:.1} % in time ({} late, {} never)", recall.value * 100.0, t.late, t.must - t.in_time - t.late - t.wrong_target));
+            all.push(format!(
+                "{:.1} % in time ({} late, {} never)",
+                recall.value * 100.0,
+                t.late,
+                t.must - t.in_time - t.late - t.wrong_target
+            ));
         }
         if t.wrong > 0 {
             all.push(format!("{} wrong undos in {} runs", t.wrong, t.runs));

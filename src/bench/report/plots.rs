@@ -4,7 +4,10 @@ use super::{
     Report,
     svg::{Anchor, Svg},
 };
-use crate::bench::{judge::LASTGOOD, run::{NEVER, ORACLE}};
+use crate::bench::{
+    judge::LASTGOOD,
+    run::{NEVER, ORACLE},
+};
 
 const GRID: &str = "#e4e7eb";
 const OURS: &str = "#0b7a5a";
@@ -21,7 +24,11 @@ pub fn recall_against_false_undos(report: &Report) -> String {
     let (left, top, right, bottom) = FIELD;
     let mut svg = Svg::new(WIDTH, HEIGHT);
     svg.text((left, 28.0), Anchor::Start, "title", "Bad rollouts undone in time, against good ones undone");
-    let note = format!("seeds {} to {}; every scenario weighs the same; up and to the left is better", report.seeds.start, report.seeds.end - 1);
+    let note = format!(
+        "seeds {} to {}; every scenario weighs the same; up and to the left is better",
+        report.seeds.start,
+        report.seeds.end - 1
+    );
     svg.text((left, 48.0), Anchor::Start, "sub", &note);
     // A logarithm has no zero: none at all is drawn at the left edge, as the chance that is still left.
     let least = 0.1_f64;
@@ -30,7 +37,13 @@ pub fn recall_against_false_undos(report: &Report) -> String {
     for decade in 0..=5 {
         let value = least * 10_f64.powi(decade);
         svg.line((x(value), top), (x(value), bottom), GRID, 1.0, false);
-        let label = if decade == 0 { "0".to_owned() } else if decade == 1 { "1".to_owned() } else { thousands(value) };
+        let label = if decade == 0 {
+            "0".to_owned()
+        } else if decade == 1 {
+            "1".to_owned()
+        } else {
+            thousands(value)
+        };
         svg.text((x(value), bottom + 18.0), Anchor::Middle, "tick", &label);
     }
     for tenth in [0, 25, 50, 75, 100] {
@@ -74,11 +87,18 @@ pub fn delays(report: &Report) -> String {
     let (left, top, right, bottom) = (FIELD.0, FIELD.1, FIELD.2 - 110.0, FIELD.3);
     let mut svg = Svg::new(WIDTH, HEIGHT);
     svg.text((left, 28.0), Anchor::Start, "title", "Time to undo, by the share of requests that fail and by traffic");
-    svg.text((left, 48.0), Anchor::Start, "sub", "medians, where at least half of the runs were undone; dashed: when enough was served for anyone to know");
+    svg.text(
+        (left, 48.0),
+        Anchor::Start,
+        "sub",
+        "medians, where at least half of the runs were undone; dashed: when enough was served for anyone to know",
+    );
     let (lowest, highest) = (0.05_f64, 1.0_f64);
     let x = |share: f64| left + (right - left) * (share / lowest).ln() / (highest / lowest).ln();
     let (quickest, slowest) = (1.0_f64, 2_000.0_f64);
-    let y = |seconds: f64| bottom - (bottom - top) * (seconds.clamp(quickest, slowest) / quickest).ln() / (slowest / quickest).ln();
+    let y = |seconds: f64| {
+        bottom - (bottom - top) * (seconds.clamp(quickest, slowest) / quickest).ln() / (slowest / quickest).ln()
+    };
     for seconds in [1.0, 3.0, 10.0, 30.0, 60.0, 240.0, 600.0, 1_800.0] {
         svg.line((left, y(seconds)), (right, y(seconds)), GRID, 1.0, false);
         let label = if seconds < 60.0 { format!("{seconds:.0} s") } else { format!("{:.0} min", seconds / 60.0) };
@@ -88,7 +108,12 @@ pub fn delays(report: &Report) -> String {
         svg.line((x(share), top), (x(share), bottom), GRID, 1.0, false);
         svg.text((x(share), bottom + 18.0), Anchor::Middle, "tick", &format!("{:.0} %", share * 100.0));
     }
-    svg.text(((left + right) / 2.0, bottom + 42.0), Anchor::Middle, "axis", "share of the new pods' requests that fail (limit 5 %)");
+    svg.text(
+        ((left + right) / 2.0, bottom + 42.0),
+        Anchor::Middle,
+        "axis",
+        "share of the new pods' requests that fail (limit 5 %)",
+    );
     svg.upwards((18.0, (top + bottom) / 2.0), "from the first failure to the undo");
     let mut ends: Vec<(f64, f64, String, &str)> = Vec::new();
     for (rps, colour) in crate::bench::sweep::RATES.into_iter().zip(COLOURS) {

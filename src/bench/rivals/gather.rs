@@ -44,7 +44,11 @@ impl Sum {
         let (mut low, mut below) = (0.0, 0.0);
         for &(bound, count) in &self.buckets {
             if count >= rank {
-                return Some(if bound.is_finite() { low + (bound - low) * (rank - below) / (count - below).max(1e-9) } else { low });
+                return Some(if bound.is_finite() {
+                    low + (bound - low) * (rank - below) / (count - below).max(1e-9)
+                } else {
+                    low
+                });
             }
             (low, below) = (bound, count);
         }
@@ -140,8 +144,7 @@ impl Gather {
                     }
                 }
                 let new = BTreeMap::new();
-                let track =
-                    Track { to: to.clone(), began: t, first_ready: None, deadline_exceeded: false, new, old };
+                let track = Track { to: to.clone(), began: t, first_ready: None, deadline_exceeded: false, new, old };
                 self.tracks.insert(workload.clone(), track);
                 return Some(workload.clone());
             }

@@ -24,7 +24,17 @@ pub(super) const NEW: Who = Who::Revision(SUBJECT, "b");
 pub(super) const EVERY: Who = Who::All(SUBJECT);
 
 const NAMES: [&str; 12] = [
-    "checkout", "payments", "stock", "web", "mobile-api", "ledger", "search", "mail", "accounts", "images", "reports",
+    "checkout",
+    "payments",
+    "stock",
+    "web",
+    "mobile-api",
+    "ledger",
+    "search",
+    "mail",
+    "accounts",
+    "images",
+    "reports",
     "cart",
 ];
 
@@ -110,13 +120,7 @@ impl World {
         self.must_undo_of(0, harm, within, because);
     }
 
-    pub(super) fn must_undo_of(
-        &mut self,
-        deploy: usize,
-        harm: Harm,
-        within: Seconds,
-        because: &'static [FailReason],
-    ) {
+    pub(super) fn must_undo_of(&mut self, deploy: usize, harm: Harm, within: Seconds, because: &'static [FailReason]) {
         let deploy = &mut self.deploys[deploy];
         deploy.harm = harm;
         deploy.truth = Truth::Undo { within, targets: &["a"], because };
