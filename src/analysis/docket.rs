@@ -6,13 +6,15 @@ use super::{
     facts::Common,
     graph::Graph,
     peers::{Peers, Seasons},
-    recovery::{Broken, RecoveryWatch},
+    recovery::RecoveryWatch,
     roster::Roster,
     scene::Scene,
     trial::{Now, Outage, Trial},
     tuning::*,
 };
-use crate::domain::{Judgement, Observation, Observed, PodId, Recovery, Revision, Rules, Seconds, WorkloadId};
+use crate::domain::{
+    Conviction, Judgement, Observation, Observed, PodId, Recovery, Revision, Rules, Seconds, WorkloadId,
+};
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     sync::Arc,
@@ -76,7 +78,8 @@ impl Docket {
     }
 
     /// Opens the watch after an undo; `t` is when the patch was applied. Replaces the trial and
-    /// takes over the limits that it judged by.
+    /// takes over the limits that it judged by; after a restart there is none, and `convicted` says what is
+    /// stored of it.
     #[expect(clippy::needless_pass_by_value, reason = "revisions are handed over alike")]
     pub fn watch_recovery(
         &mut self,
@@ -85,9 +88,13 @@ impl Docket {
         bad: Revision,
         target: Revision,
         rules: Arc<Rules>,
+        convicted: Option<Conviction>,
     ) {
+        let earlier = self.recoveries.get(&workload).filter(|recovery| recovery.target == target);
+        let earlier = earlier.map(|recovery| recovery.broken);
         let (roster, trial, _) = self.take(&workload);
-        let broken = trial.filter(|trial| trial.to == bad).map(|trial| Broken::of(&trial)).unwrap_or_default();
+        let of_trial = trial.filter(|trial| trial.to == bad).map(|trial| trial.conviction());
+        let broken = of_trial.or(earlier).or(convicted).unwrap_or_default();
         let watch = RecoveryWatch::new(t, workload.clone(), target, rules, roster.carry_over(), broken);
         self.recoveries.insert(workload, watch);
     }

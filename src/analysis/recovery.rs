@@ -1,52 +1,33 @@
 //! Whether an undo helped (decision.md 2.7). Pure.
 
 use super::{
-    baseline::Cut,
     bounds,
     counter::Tally,
     explain::{duration, latency, percent, plural, share},
     facts::Stuck,
     roster::{Pod, Roster},
-    trial::Trial,
     tuning::*,
 };
 use crate::domain::{
-    Counts, FailReason, Observation, PodId, ProbeOutcome, Recovery, RecoveryState, Revision, Rules, Seconds, WorkloadId,
+    Conviction, Counts, FailReason, Observation, PodId, ProbeOutcome, Recovery, RecoveryState, Revision, Rules,
+    Seconds, WorkloadId,
 };
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::Arc,
 };
 
-/// The limits that the undone rollout had broken: the restored revision must keep them.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Broken {
-    theta: Option<f64>,
-    cut: Option<Cut>,
-    reason: Option<FailReason>,
-}
-
-impl Broken {
-    pub(super) fn of(trial: &Trial) -> Self {
-        Self {
-            theta: trial.errors.as_ref().map(|family| family.evidence.theta()),
-            cut: trial.latency.tested().map(|slow| slow.cut),
-            reason: trial.last_fail,
-        }
-    }
-}
-
 /// The watch after one undo: only what was measured after it, on pods of the restored revision.
 #[derive(Debug, Clone)]
 pub(super) struct RecoveryWatch {
     began: Seconds,
     workload: WorkloadId,
-    target: Revision,
+    pub(super) target: Revision,
     rules: Arc<Rules>,
     pub(super) roster: Roster,
     theta: f64,
-    cut: Option<Cut>,
-    reason: Option<FailReason>,
+    /// What the undone rollout had broken: the restored revision must keep it.
+    pub(super) broken: Conviction,
     /// Errors and slow requests by the time of their reading.
     recent: VecDeque<(Seconds, Tally, Tally)>,
     probes_passed: u32,
@@ -63,15 +44,18 @@ impl RecoveryWatch {
         target: Revision,
         rules: Arc<Rules>,
         roster: Roster,
-        broken: Broken,
+        mut broken: Conviction,
     ) -> Self {
+        // After a restart they come from an object that people may edit.
+        let share = |p: f64| p > 0.0 && p < 1.0;
+        broken.limits.errors = broken.limits.errors.filter(|max| share(*max));
+        broken.limits.latency = broken.limits.latency.filter(|cut| cut.seconds > 0.0 && share(cut.quantile));
         Self {
             began,
             workload,
             target,
-            theta: broken.theta.unwrap_or(rules.errors.max),
-            cut: broken.cut,
-            reason: broken.reason,
+            theta: broken.limits.errors.unwrap_or(rules.errors.max),
+            broken,
             rules,
             roster,
             recent: VecDeque::new(),
@@ -126,7 +110,9 @@ impl RecoveryWatch {
         let fresh = |from: Option<Seconds>| from.map_or_else(|| pod.came_with(began), |from| from >= began);
         let errors = read.pair.filter(|(from, _)| fresh(*from)).map(|(_, tally)| tally).unwrap_or_default();
         let slow = self
-            .cut
+            .broken
+            .limits
+            .latency
             .zip(read.latency)
             .filter(|(_, (from, _))| fresh(*from) && from.is_some_and(|from| from >= ready + warm_up))
             .and_then(|(cut, (_, h))| h.above(cut.seconds).map(|above| Tally::new(above.interpolated, h.total())))
@@ -193,7 +179,7 @@ impl RecoveryWatch {
         }
         let errors: Tally = self.recent.iter().map(|(_, errors, _)| *errors).sum();
         let slow: Tally = self.recent.iter().map(|(_, _, slow)| *slow).sum();
-        let slow_limit = self.cut.map_or(1.0, |cut| cut.theta);
+        let slow_limit = self.broken.limits.latency.map_or(1.0, |cut| 1.0 - cut.quantile);
         let in_words = self.in_words(errors, slow);
         let over = |tally: Tally, limit: f64| tally.ratio().is_some_and(|ratio| ratio > limit);
         let failing = self.probes_failing.values().any(|fails| *fails >= PROBE_FAILS_SERVICE);
@@ -210,12 +196,12 @@ impl RecoveryWatch {
             bounds::upper(tally.bad, tally.total, RECOVERY_CONFIDENCE) < limit
                 || (tally.bad <= 0.0 && tally.total >= RECOVERY_CLEAN)
         };
-        let slow_fine = match self.reason {
+        let slow_fine = match self.broken.reason {
             Some(FailReason::Latency) => kept(slow, slow_limit),
             _ => slow.total < SOME_TRAFFIC || !over(slow, slow_limit),
         };
         // A fault that only probes or latency showed is not disproved by requests without errors.
-        let proof = match self.reason {
+        let proof = match self.broken.reason {
             Some(FailReason::Health) => f64::from(self.probes_passed) >= RECOVERY_CLEAN,
             Some(FailReason::Latency) => slow_fine && (errors.total <= 0.0 || !over(errors, self.theta)),
             _ => kept(errors, self.theta) || (errors.total <= 0.0 && f64::from(self.probes_passed) >= RECOVERY_CLEAN),
@@ -239,8 +225,12 @@ impl RecoveryWatch {
         if let Some(text) = share(errors) {
             parts.push(format!("{text} requests failed (limit {})", percent(self.theta)));
         }
-        if let (Some(cut), Some(text)) = (self.cut, share(slow)) {
-            parts.push(format!("{text} took longer than {} (limit {})", latency(cut.seconds), percent(cut.theta)));
+        if let (Some(cut), Some(text)) = (self.broken.limits.latency, share(slow)) {
+            parts.push(format!(
+                "{text} took longer than {} (limit {})",
+                latency(cut.seconds),
+                percent(1.0 - cut.quantile)
+            ));
         }
         if self.probes_passed > 0 {
             parts.push(format!("{} probes passed in a row", self.probes_passed));

@@ -878,7 +878,7 @@ fn nonsense_is_survived() {
                 assert!(judgement.log_e.is_finite() && !judgement.explanation.contains("NaN"), "{judgement:?}");
             }
             if pick(60) == 0 {
-                docket.watch_recovery(T0 + 60.0, workload(), "b".into(), "a".into(), rules());
+                docket.watch_recovery(T0 + 60.0, workload(), "b".into(), "a".into(), rules(), None);
             }
             docket.recoveries(times[pick(8)]);
         }

@@ -10,7 +10,9 @@ use super::{
     trial::Trial,
     tuning::*,
 };
-use crate::domain::{FailReason, HoldReason, Judgement, Seconds, Severity, UnknownReason, Verdict};
+use crate::domain::{
+    AppliedLimits, Conviction, FailReason, HoldReason, Judgement, LatencyCut, Seconds, Severity, UnknownReason, Verdict,
+};
 
 impl Trial {
     /// The last word on a draft that was held against all others.
@@ -37,6 +39,21 @@ impl Trial {
                 _ => None,
             },
             convicted: self.convicted.filter(|_| matches!(verdict, Verdict::Fail(_))),
+            limits: self.limits(),
+        }
+    }
+
+    /// What its last conviction rested on.
+    pub(super) fn conviction(&self) -> Conviction {
+        Conviction { reason: self.last_fail, limits: self.limits() }
+    }
+
+    /// The limits as they applied to this rollout.
+    fn limits(&self) -> AppliedLimits {
+        let cut = self.latency.tested().map(|slow| slow.cut);
+        AppliedLimits {
+            errors: self.errors.as_ref().map(|family| family.evidence.theta()),
+            latency: cut.map(|cut| LatencyCut { seconds: cut.seconds, quantile: cut.quantile }),
         }
     }
 

@@ -3,28 +3,35 @@
 //! Its surroundings are a real cluster and the network, or a simulated cluster; it cannot tell.
 
 use super::{AppError, own_namespace, permissions};
-use super::{dispatch::Dispatch, tell::Teller};
+use super::{
+    dispatch::{Dispatch, WRITES_AT_ONCE},
+    tell::Teller,
+};
 use crate::{
     clock::Clock,
     cluster::{Cluster, ReadError, recent_revisions, watch_freezes, watch_workloads},
     config::{ActiveThresholds, Facts, Settings},
-    domain::{Rules, Seconds, Snapshot, WorkloadId},
-    executor::Executor,
-    record::{Incidents, Leadership, Pins, elect},
+    domain::{Conviction, FailReason, Rules, Seconds, Snapshot, WorkloadId},
+    executor::{Executor, workload_of},
+    record::{Incident, Incidents, Leadership, Pins, RecentIncidents, elect},
     report::{Context, events::Events, notify::Notifiers},
     serve::Heartbeat,
     sources::{Reading, Sources},
     telemetry::metrics,
-    watchdog::{Inputs, Watchdog},
+    watchdog::{AskWorkloads, Inputs, Tape, Watchdog},
     wire::Wire,
 };
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 /// Decisions that may wait for those who act.
 const DECISIONS: usize = 256;
 /// Outcomes that may wait to be told; what does not fit is swept up later.
 const OUTCOMES: usize = 256;
+/// Observations that a recording may lag behind before it loses some: some ticks of many trials.
+const TAPE: usize = 16_384;
+/// Questions that may wait for the loop.
+const ASKS: usize = 4;
 /// The loop turns at least once a tick; this long without a turn it is stuck (I16).
 const STUCK_AFTER: Duration = Duration::from_secs(120);
 /// How long what was begun may go on when the daemon stops; Kubernetes kills it after 30 s. An undo that is
@@ -32,8 +39,13 @@ const STUCK_AFTER: Duration = Duration::from_secs(120);
 const GRACE: Duration = Duration::from_secs(15);
 /// Rollouts of StatefulSets and DaemonSets that began longer ago are not looked for at start.
 const LONGEST_WATCH: Seconds = 86_400.0;
+/// How long the first list of Incidents is waited for at start.
+const INCIDENTS_WITHIN: Duration = Duration::from_secs(10);
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
-const PERMISSIONS_EVERY: Duration = Duration::from_secs(300);
+/// While a permission is missing it is asked for this often, so that granting it is noticed; else only now and
+/// then, since whatever is refused is told where it happens, too.
+const MISSING_EVERY: Duration = Duration::from_secs(300);
+const PERMISSIONS_EVERY: Duration = Duration::from_secs(3600);
 
 /// What a daemon lives in.
 pub struct Surroundings {
@@ -61,6 +73,8 @@ pub struct Daemon {
     notifiers: Notifiers,
     heartbeat: Heartbeat,
     served: (watch::Sender<Arc<Snapshot>>, watch::Receiver<Arc<Snapshot>>),
+    asks: (mpsc::Sender<AskWorkloads>, mpsc::Receiver<AskWorkloads>),
+    tape: Tape,
 }
 
 impl Daemon {
@@ -77,12 +91,23 @@ impl Daemon {
         };
         let notifiers = Notifiers::new(&around.settings.notifiers, context.clone(), around.clock, around.wire.clone())?;
         let (heartbeat, served) = (Heartbeat::new("watchdog", STUCK_AFTER), watch::channel(Arc::default()));
-        Ok(Self { around, own, context, notifiers, heartbeat, served })
+        let (asks, tape) = (mpsc::channel(ASKS), Tape::new(TAPE));
+        Ok(Self { around, own, context, notifiers, heartbeat, served, asks, tape })
     }
 
-    /// What the daemon knows, for whoever shows it.
+    /// What the daemon knows, for whoever shows it; of each workload only [`Daemon::workloads`] tells.
     pub fn snapshot(&self) -> watch::Receiver<Arc<Snapshot>> {
         self.served.1.clone()
+    }
+
+    /// Takes the question what is known of each workload; it is put together for whoever asks.
+    pub fn workloads(&self) -> mpsc::Sender<AskWorkloads> {
+        self.asks.0.clone()
+    }
+
+    /// Everything that the analysis is told from now on.
+    pub fn tape(&self) -> Tape {
+        self.tape.clone()
     }
 
     /// Beats at every turn of the loop (I16).
@@ -92,7 +117,7 @@ impl Daemon {
 
     /// Runs until `stop` turns true, then stops in order; the lease is given back last.
     pub async fn run(self, mut stop: watch::Receiver<bool>) {
-        let Self { around, own, context, notifiers, heartbeat, served } = self;
+        let Self { around, own, context, notifiers, heartbeat, served, asks, tape } = self;
         let Surroundings { settings, thresholds, cluster, sources: (sources, readings), clock, identity, .. } = around;
         let sources = Arc::new(sources);
         tracing::info!(version = env!("CARGO_PKG_VERSION"), cluster = cluster.url, namespace = own, "lastgood starts");
@@ -120,9 +145,11 @@ impl Daemon {
             outcomes_tx,
             Some(freezes.clone()),
         ));
+        let mut recent = RecentIncidents::watch(&cluster, clock);
         let events = Arc::new(Events::new(cluster.writer.clone(), clock, identity));
         let teller = Teller {
             incidents: Incidents::new(cluster.writer.clone(), clock, &cluster.namespaces),
+            recent: recent.clone(),
             events: events.clone(),
             notifiers,
             context,
@@ -132,7 +159,7 @@ impl Daemon {
         };
         let (silence, silenced) = watch::channel(false);
         let telling = tokio::spawn(teller.run(outcomes_rx, silenced));
-        tokio::spawn(sweep(executor.clone(), leadership.clone(), cluster.clone(), thresholds.clone()));
+        tokio::spawn(sweep(executor.clone(), recent.clone(), leadership.clone(), cluster.clone(), thresholds.clone()));
 
         let (decisions_tx, decisions_rx) = mpsc::channel(DECISIONS);
         let dispatch = Dispatch {
@@ -143,18 +170,27 @@ impl Daemon {
             leadership,
             thresholds: thresholds.clone(),
             working: Arc::default(),
+            turns: Arc::new(Semaphore::new(WRITES_AT_ONCE)),
         };
         let dispatching = tokio::spawn(dispatch.run(decisions_rx));
 
-        let Some(recent) = wait_for_cluster(&cluster, clock, &heartbeat, &mut stop).await else { return };
+        let Some(newest) = wait_for_cluster(&cluster, clock, &heartbeat, &mut stop).await else { return };
+        if tokio::time::timeout(INCIDENTS_WITHIN, recent.listed()).await.is_err() {
+            tracing::warn!(
+                "incidents have not been read: an undo that is still being verified is so by the limits of its policy"
+            );
+        }
         let inputs = Inputs {
-            recent,
+            recent: newest,
+            convictions: recent.open().iter().filter_map(|i| conviction(i)).collect(),
             seen: watch_workloads(&cluster),
             cluster,
             sources,
             readings,
             thresholds,
             freezes,
+            asked: asks.1,
+            tape,
             clock,
             interval: settings.interval,
         };
@@ -175,6 +211,13 @@ impl Daemon {
             let _ = tokio::time::timeout(Duration::from_secs(5), election).await;
         }
     }
+}
+
+/// Undo id → what the verdict rested on that led to it.
+fn conviction(incident: &Incident) -> Option<(String, Conviction)> {
+    let undo_id = incident.status.as_ref()?.undo_id.clone()?;
+    let reason = FailReason::ALL.iter().find(|reason| reason.as_str() == incident.spec.reason).copied();
+    Some((undo_id, Conviction { reason, limits: incident.spec.limits }))
 }
 
 /// Says at start what each source has to offer.
@@ -216,22 +259,19 @@ async fn wait_for_cluster(
 /// at once when it takes the lead, then again and again.
 async fn sweep(
     executor: Arc<Executor>,
+    mut incidents: RecentIncidents,
     mut leadership: Leadership,
     cluster: Cluster,
     thresholds: watch::Receiver<Arc<ActiveThresholds>>,
 ) {
+    incidents.listed().await;
     loop {
         let mut led = leadership.leads();
         if led {
-            match executor.open().await {
-                Ok(open) => {
-                    for (id, incident) in open {
-                        let rules = rules_now(&cluster, &thresholds, &id).await;
-                        let executor = executor.clone();
-                        tokio::spawn(async move { Box::pin(executor.resume(incident, &rules)).await });
-                    }
-                }
-                Err(error) => tracing::warn!(%error, "open incidents cannot be read; trying again"),
+            for incident in incidents.open() {
+                let rules = rules_now(&cluster, &thresholds, &workload_of(&incident)).await;
+                let executor = executor.clone();
+                tokio::spawn(async move { Box::pin(executor.resume(&incident, &rules)).await });
             }
         }
         let again = tokio::time::sleep(SWEEP_EVERY);
@@ -274,16 +314,16 @@ fn watch_permissions(cluster: &Cluster, own: &str, settings: &Settings) -> watch
     let (client, own, scopes, lease) =
         (cluster.reader.clone(), own.to_owned(), settings.namespaces.clone(), settings.leader_election);
     tokio::spawn(async move {
-        let mut tick = tokio::time::interval(PERMISSIONS_EVERY);
         loop {
-            tick.tick().await;
             let missing = permissions::missing(&client, &own, &scopes, lease).await;
             if *tx.borrow() != missing {
                 missing.iter().for_each(|what| tracing::warn!("{what}"));
             }
+            let pause = if missing.is_empty() { PERMISSIONS_EVERY } else { MISSING_EVERY };
             if tx.send(missing).is_err() {
                 return;
             }
+            tokio::time::sleep(pause).await;
         }
     });
     rx
@@ -305,7 +345,7 @@ async fn serve_snapshot(
             _ = tick.tick() => {}
         }
         let (leads, trouble, latest) = (leadership.leads(), leadership.trouble(), from.borrow_and_update().clone());
-        // Thousands of workloads are not copied for nothing.
+        // What is served is made anew only when something changed.
         let said = (latest.t.to_bits(), leads, trouble.clone(), missing.borrow().clone());
         if served.as_ref() == Some(&said) {
             continue;

@@ -16,9 +16,13 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{Semaphore, mpsc, watch},
     task::JoinSet,
 };
+
+/// Pins and Events that are written at once: a burst of rollouts must not open hundreds of connections, and
+/// an undo must not wait behind them.
+pub(super) const WRITES_AT_ONCE: usize = 4;
 
 /// Whoever is told of decisions.
 pub(super) struct Dispatch {
@@ -30,6 +34,8 @@ pub(super) struct Dispatch {
     pub thresholds: watch::Receiver<Arc<ActiveThresholds>>,
     /// Workloads whose undo is under way, and the gate that stopped the last try.
     pub working: Arc<Mutex<BTreeMap<WorkloadId, Option<Gate>>>>,
+    /// Shared by pins and Events.
+    pub turns: Arc<Semaphore>,
 }
 
 impl Dispatch {
@@ -46,6 +52,9 @@ impl Dispatch {
                     if vouched {
                         self.pin(&mut tasks, workload, uid, from, PinState::Presumed);
                     }
+                }
+                Decision::Doubted { workload, uid, revision } => {
+                    self.pin(&mut tasks, workload, uid, revision, PinState::Doubted);
                 }
                 Decision::Judged { judgement, uid, began, changed } => {
                     if changed {
@@ -67,14 +76,15 @@ impl Dispatch {
     }
 
     fn pin(&self, tasks: &mut JoinSet<()>, id: WorkloadId, uid: String, revision: Revision, state: PinState) {
-        let (cluster, pins) = (self.cluster.clone(), self.pins.clone());
+        let (cluster, pins, turns) = (self.cluster.clone(), self.pins.clone(), self.turns.clone());
         tasks.spawn(async move {
+            let _turn = turns.acquire().await;
             match pin(&cluster, &pins, &id, &uid, &revision, state).await {
-                Ok(true) => tracing::info!(workload = %id, revision = %revision, "pinned as {}", state.as_str()),
+                Ok(true) => tracing::info!(workload = %id, revision = %revision, "marked as {}", state.as_str()),
                 Ok(false) => {
-                    tracing::warn!(workload = %id, revision = %revision, "not pinned: history keeps it no more");
+                    tracing::warn!(workload = %id, revision = %revision, "not marked as {}: history keeps it no more", state.as_str());
                 }
-                Err(why) => tracing::warn!(workload = %id, revision = %revision, why, "not pinned"),
+                Err(why) => tracing::warn!(workload = %id, revision = %revision, why, "not marked as {}", state.as_str()),
             }
         });
     }
@@ -82,7 +92,9 @@ impl Dispatch {
     fn tell(&self, tasks: &mut JoinSet<()>, judgement: &Judgement, uid: String) {
         let reason = EventReason::of_verdict(judgement.verdict);
         let (events, id, note) = (self.events.clone(), judgement.workload.clone(), judgement.explanation.clone());
+        let turns = self.turns.clone();
         tasks.spawn(async move {
+            let _turn = turns.acquire().await;
             // Failures are logged and counted where they happen.
             let _ = events.publish(&id, &uid, reason, &note).await;
         });

@@ -67,6 +67,8 @@ pub async fn run(loaded: Loaded, cluster: &ClusterOptions, stop: watch::Receiver
     let daemon = Daemon::new(surroundings)?;
     let served = Served {
         snapshot: daemon.snapshot(),
+        workloads: daemon.workloads(),
+        tape: daemon.tape(),
         heartbeats: vec![daemon.heartbeat()],
         metrics: exporter.renderer(),
         clock,

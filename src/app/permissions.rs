@@ -27,7 +27,7 @@ const NEEDS: &[Need] = &[
     need(
         "lastgood.dev",
         "incidents",
-        &["get", "list", "create", "update"],
+        &["get", "list", "watch", "create", "update"],
         "no incident can be stored, so nothing is undone",
     ),
     need("events.k8s.io", "events", &["create"], "nobody is told by Events"),

@@ -4,7 +4,7 @@
 use crate::{
     clock::{Clock, seconds},
     domain::WorkloadId,
-    record::{Incident, Incidents, Leadership, Phase},
+    record::{Incident, Incidents, Leadership, Phase, RecentIncidents, TOLD_FOR},
     report::{
         Context, ReportError,
         events::{EventReason, Events},
@@ -22,12 +22,11 @@ use tokio::{
 };
 
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
-/// Older incidents are told no more.
-const SWEEP_BACK: f64 = 2.0 * 86_400.0;
 
 /// Whoever tells people.
 pub(super) struct Teller {
     pub incidents: Incidents,
+    pub recent: RecentIncidents,
     pub events: Arc<Events>,
     pub notifiers: Notifiers,
     pub context: Context,
@@ -139,23 +138,37 @@ impl Teller {
         }
     }
 
-    /// What a crash or a full queue left untold.
+    /// What a crash or a full queue left untold. At rest this asks nobody.
     async fn sweep(&self, not_before: &mut BTreeMap<String, f64>) {
-        let incidents = match self.incidents.all().await {
-            Ok(incidents) => incidents,
-            Err(error) => {
-                tracing::debug!(%error, "incidents cannot be swept");
-                return;
-            }
-        };
         let now = self.clock.now();
-        for incident in incidents.iter().filter(|i| now - seconds(i.spec.decided) < SWEEP_BACK) {
-            let phase = incident.status.as_ref().map(|s| s.phase).unwrap_or_default();
-            if phase.is_final() && !self.folder.join(file_name(incident, &self.context)).exists() {
-                self.file(incident).await;
+        let told_no_more = |incident: &Incident| now - seconds(incident.spec.decided) >= TOLD_FOR;
+        for known in self.recent.all() {
+            if told_no_more(&known) || !(self.lacks_file(&known) || self.is_untold(&known, not_before)) {
+                continue;
             }
-            self.deliver(incident, not_before).await;
+            // The watch may be behind what this very task has written.
+            let (namespace, name) = (known.namespace().unwrap_or_default(), known.name_any());
+            match self.incidents.get(&namespace, &name).await {
+                Ok(Some(incident)) => {
+                    if self.lacks_file(&incident) {
+                        self.file(&incident).await;
+                    }
+                    self.deliver(&incident, not_before).await;
+                }
+                Ok(None) => {}
+                Err(error) => tracing::debug!(incident = name, %error, "an incident cannot be swept"),
+            }
         }
+    }
+
+    fn lacks_file(&self, incident: &Incident) -> bool {
+        let phase = incident.status.as_ref().map(|s| s.phase).unwrap_or_default();
+        phase.is_final() && !self.folder.join(file_name(incident, &self.context)).exists()
+    }
+
+    fn is_untold(&self, incident: &Incident, not_before: &BTreeMap<String, f64>) -> bool {
+        let now = self.clock.now();
+        self.notifiers.due(incident).iter().any(|notice| not_before.get(&notice.key).is_none_or(|t| now >= *t))
     }
 }
 

@@ -30,12 +30,19 @@ pub enum What {
 }
 
 /// Anything that turns observations into decisions. Observations come in order of time; nobody reacts to an undo.
+///
+/// One value may speak for several rules that see the same: `said` has one list for each of its names.
 pub trait Judge {
+    /// The names of its rules.
+    fn names(&self) -> &'static [&'static str];
     /// Takes one observation.
-    fn observe(&mut self, observed: &Observed, said: &mut Vec<Said>);
+    fn observe(&mut self, observed: &Observed, said: &mut [Vec<Said>]);
     /// The run is over.
-    fn end(&mut self, t: Seconds, said: &mut Vec<Said>);
+    fn end(&mut self, t: Seconds, said: &mut [Vec<Said>]);
 }
+
+/// The name under which Lastgood is measured.
+pub const LASTGOOD: &str = "lastgood";
 
 /// Lastgood: the same code as the daemon's, through [`Replay`].
 pub struct Lastgood(Replay);
@@ -48,20 +55,27 @@ impl Lastgood {
 }
 
 impl Judge for Lastgood {
-    fn observe(&mut self, observed: &Observed, said: &mut Vec<Said>) {
-        said.extend(self.0.observe(observed).into_iter().filter_map(told));
+    fn names(&self) -> &'static [&'static str] {
+        &[LASTGOOD]
     }
 
-    fn end(&mut self, t: Seconds, said: &mut Vec<Said>) {
-        said.extend(self.0.end(t).into_iter().filter_map(told));
+    fn observe(&mut self, observed: &Observed, said: &mut [Vec<Said>]) {
+        let lines = self.0.observe(observed);
+        said.iter_mut().take(1).for_each(|said| said.extend(lines.iter().filter_map(told)));
+    }
+
+    fn end(&mut self, t: Seconds, said: &mut [Vec<Said>]) {
+        let lines = self.0.end(t);
+        said.iter_mut().take(1).for_each(|said| said.extend(lines.iter().filter_map(told)));
     }
 }
 
-fn told(line: Line) -> Option<Said> {
+fn told(line: &Line) -> Option<Said> {
     let Line::Verdict(line) = line else { return None };
-    let VerdictLine { t, workload, to, verdict, action, target, .. } = *line;
+    let VerdictLine { t, workload, to, verdict, action, target, .. } = &**line;
+    let (t, verdict, workload, to) = (*t, *verdict, workload.clone(), to.clone());
     let what = match (action, verdict) {
-        (Action::Undo, _) => What::Undo(target),
+        (Action::Undo, _) => What::Undo(target.clone()),
         (_, Verdict::Watching | Verdict::Pass) => return None,
         _ => What::Tell(verdict),
     };

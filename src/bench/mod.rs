@@ -13,17 +13,26 @@ mod feed;
 mod flow;
 mod judge;
 mod random;
+mod report;
+mod rivals;
 mod rolling;
 mod run;
 mod scenarios;
 mod score;
+mod sweep;
+#[cfg(test)]
+mod tests;
 mod traffic;
 mod world;
 
 pub use feed::{Feed, Ledger};
-pub use judge::{Judge, Lastgood, Said, What};
+pub use judge::{Judge, LASTGOOD, Lastgood, Said, What};
 pub use random::Random;
-pub use run::{Judges, Shared, Tallies, lastgood, run};
+pub use report::REPORTING;
+pub use report::{Report, Row, Share, Summary, delays, document, recall_against_false_undos, text};
+pub use rivals::{NAMES as RIVALS, Rivals};
+pub use run::{Judges, NEVER, ORACLE, Shared, Tallies, everyone, lastgood, run};
 pub use scenarios::{Scenario, all, find};
 pub use score::{Tally, quantile, share};
+pub use sweep::{Cell, sweep};
 pub use world::*;

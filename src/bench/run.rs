@@ -1,13 +1,17 @@
 //! Many runs, on all processors; the result does not depend on how many there are.
 
 use super::{
-    feed::Feed,
-    judge::{Judge, Lastgood, Said},
+    feed::{Feed, Ledger},
+    judge::{Judge, Lastgood, Said, What},
+    rivals::Rivals,
     scenarios::Scenario,
     score::Tally,
-    world::World,
+    world::{Truth, World},
 };
-use crate::{config::Thresholds, domain::Seconds};
+use crate::{
+    config::Thresholds,
+    domain::{Revision, Seconds},
+};
 use std::{
     collections::BTreeMap,
     ops::Range,
@@ -21,7 +25,7 @@ use std::{
 const CHUNK: u64 = 16;
 
 /// Makes the judges of one run.
-pub type Judges<'a> = &'a (dyn Fn(&Shared, &World) -> Vec<(&'static str, Box<dyn Judge>)> + Sync);
+pub type Judges<'a> = &'a (dyn Fn(&Shared, &World) -> Vec<Box<dyn Judge>> + Sync);
 
 /// What all runs share.
 #[derive(Debug)]
@@ -50,9 +54,21 @@ impl Shared {
 }
 
 /// Lastgood alone.
-pub fn lastgood(shared: &Shared, world: &World) -> Vec<(&'static str, Box<dyn Judge>)> {
-    vec![("lastgood", Box::new(Lastgood::new(shared.thresholds(world), shared.interval)) as Box<dyn Judge>)]
+pub fn lastgood(shared: &Shared, world: &World) -> Vec<Box<dyn Judge>> {
+    vec![Box::new(Lastgood::new(shared.thresholds(world), shared.interval))]
 }
+
+/// Lastgood and all rivals.
+pub fn everyone(shared: &Shared, world: &World) -> Vec<Box<dyn Judge>> {
+    let mut all = lastgood(shared, world);
+    all.push(Box::<Rivals>::default());
+    all
+}
+
+/// Who never undoes anything, and who knows: the two ends of the scale.
+pub const NEVER: &str = "never";
+/// See [`NEVER`].
+pub const ORACLE: &str = "oracle";
 
 /// The sums of each scenario and judge.
 pub type Tallies = BTreeMap<(&'static str, &'static str), Tally>;
@@ -89,15 +105,51 @@ pub fn run(scenarios: &[Scenario], seeds: &Range<u64>, shared: &Shared, judges: 
 /// One run under all judges; all see the same observations.
 fn one(scenario: &Scenario, seed: u64, shared: &Shared, judges: Judges<'_>, tallies: &mut Tallies) {
     let (world, random) = scenario.world(seed);
-    let mut judges: Vec<(&'static str, Box<dyn Judge>, Vec<Said>)> =
-        judges(shared, &world).into_iter().map(|(name, judge)| (name, judge, Vec::new())).collect();
+    let mut judges: Vec<(Box<dyn Judge>, Vec<Vec<Said>>)> = judges(shared, &world)
+        .into_iter()
+        .map(|judge| {
+            let lists = vec![Vec::new(); judge.names().len()];
+            (judge, lists)
+        })
+        .collect();
+    let rollouts = world.deploys.len();
     let (world, ledger) = Feed::new(world, random).run(&mut |observed| {
-        for (_, judge, said) in &mut judges {
-            judge.observe(observed, said);
+        for (judge, said) in &mut judges {
+            // Nothing that is said after the last rollout was undone counts; to go on would only take time.
+            if said.iter().any(|said| undos(said) < rollouts) {
+                judge.observe(observed, said);
+            }
         }
     });
-    for (name, mut judge, mut said) in judges {
+    let mut add = |name, said: &[Said]| {
+        tallies.entry((scenario.id, name)).or_default().add(seed, &world, &ledger, said);
+    };
+    let compared = judges.len() > 1;
+    for (mut judge, mut said) in judges {
         judge.end(world.end, &mut said);
-        tallies.entry((scenario.id, name)).or_default().add(seed, &world, &ledger, &said);
+        judge.names().iter().zip(&said).for_each(|(name, said)| add(name, said));
     }
+    if compared {
+        add(NEVER, &[]);
+        add(ORACLE, &oracle(&world, &ledger));
+    }
+}
+
+fn undos(said: &[Said]) -> usize {
+    said.iter().filter(|said| matches!(said.what, What::Undo(_))).count()
+}
+
+/// Undoes what must be undone at the moment of the first harm.
+fn oracle(world: &World, ledger: &Ledger) -> Vec<Said> {
+    let must = world.deploys.iter().zip(&ledger.harm).filter_map(|(deploy, harm)| match deploy.truth {
+        Truth::Undo { targets, .. } => Some((deploy, *harm, targets.first()?)),
+        _ => None,
+    });
+    must.map(|(deploy, t, target)| Said {
+        t,
+        workload: world.services[deploy.service].id.clone(),
+        to: Revision::from(deploy.to),
+        what: What::Undo(Some(Revision::from(*target))),
+    })
+    .collect()
 }

@@ -33,6 +33,8 @@ pub struct Tally {
     pub wrong_target: u64,
     /// Rollouts that must not be undone.
     pub must_not: u64,
+    /// Of those: undone.
+    pub false_undos: u64,
     /// Undos that are wrong: of a good rollout, before any harm, to a wrong revision, or one too many.
     pub wrong: u64,
     /// Undos that are right, late ones too.
@@ -79,18 +81,19 @@ impl Tally {
             });
             let harm = ledger.harm[index];
             match deploy.truth {
-                Truth::Undo { within, target, .. } => {
+                Truth::Undo { within, targets, .. } => {
+                    let due = ledger.due[index] + within;
                     self.must += 1;
                     let end = match undo {
                         Some((t, _)) if t < harm => {
                             self.wrong += 1;
                             world.end
                         }
-                        Some((t, to)) if to == target => {
+                        Some((t, to)) if targets.contains(&to) => {
                             self.right += 1;
                             let delay = t - harm;
-                            self.in_time += u64::from(delay <= within);
-                            self.late += u64::from(delay > within);
+                            self.in_time += u64::from(t <= due);
+                            self.late += u64::from(t > due);
                             self.delays.push(delay);
                             self.bounds.push(bound(ledger, index, deploy.bad_share));
                             t
@@ -106,6 +109,7 @@ impl Tally {
                 }
                 Truth::Not => {
                     self.must_not += 1;
+                    self.false_undos += u64::from(undo.is_some());
                     self.wrong += u64::from(undo.is_some());
                 }
                 Truth::Hold { because, unknown } => {
@@ -150,6 +154,7 @@ impl Tally {
         self.late += other.late;
         self.wrong_target += other.wrong_target;
         self.must_not += other.must_not;
+        self.false_undos += other.false_undos;
         self.wrong += other.wrong;
         self.right += other.right;
         self.must_hold += other.must_hold;
@@ -207,7 +212,7 @@ pub fn quantile(values: &[f64], q: f64) -> Option<f64> {
 }
 
 /// Seconds after which enough requests were served to tell the share of bad ones from the limit at all.
-fn bound(ledger: &Ledger, deploy: usize, bad: Option<f64>) -> Option<Seconds> {
+pub(super) fn bound(ledger: &Ledger, deploy: usize, bad: Option<f64>) -> Option<Seconds> {
     let p = bad?.min(1.0 - 1e-9);
     let needed = NATS / (p * (p / LIMIT).ln() + (1.0 - p) * ((1.0 - p) / (1.0 - LIMIT)).ln());
     let harm = ledger.harm[deploy];

@@ -14,6 +14,14 @@ pub const SCRAPE: Seconds = 15.0;
 
 /// Bucket bounds of most clients' default histogram; `+Inf` follows.
 pub const BUCKETS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+/// The default bounds of OpenTelemetry's `http.server.request.duration`.
+pub const OTEL_BUCKETS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
+/// Bounds a quarter apart, as close as Micrometer's or a native histogram's.
+pub const FINE_BUCKETS: &[f64] = &[
+    0.004, 0.005, 0.00625, 0.0078, 0.0098, 0.0122, 0.0153, 0.0191, 0.0238, 0.0298, 0.0373, 0.0466, 0.0582, 0.0728,
+    0.0909, 0.114, 0.142, 0.178, 0.222, 0.278, 0.347, 0.434, 0.542, 0.678, 0.847, 1.06, 1.32, 1.65, 2.07, 2.58, 3.23,
+    4.04, 5.05, 6.31, 7.89, 9.86,
+];
 
 /// Everything that really happens in one run.
 #[derive(Debug, Clone, Default)]
@@ -129,6 +137,8 @@ pub struct Deploy {
     pub truth: Truth,
     /// Since when it does harm.
     pub harm: Harm,
+    /// What the time to undo it is counted from, where that is not the first harm.
+    pub due: Option<Moment>,
     /// Share of its requests that are bad while it does, where that is what it does: for the information bound.
     pub bad_share: Option<f64>,
 }
@@ -159,8 +169,8 @@ pub enum Truth {
     Undo {
         /// Seconds from the first harm.
         within: Seconds,
-        /// To which revision.
-        target: &'static str,
+        /// To one of these revisions.
+        targets: &'static [&'static str],
         /// Why.
         because: &'static [FailReason],
     },

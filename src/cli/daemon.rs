@@ -2,7 +2,8 @@
 
 use super::{Context, Failure, exit};
 use crate::{cluster::READ_DEADLINE, domain::Snapshot};
-use std::time::Duration;
+use futures::{AsyncBufRead, TryStreamExt};
+use std::{io, pin::Pin, time::Duration};
 
 /// Port of the daemon's Service.
 const SERVICE: &str = "lastgood:http";
@@ -39,6 +40,39 @@ async fn direct(url: &str) -> Result<String, String> {
         return Err(format!("the answer from {url} is larger than {MAX_BYTES} bytes"));
     }
     answer.text().await.map_err(unreachable)
+}
+
+/// Everything that the daemon observes from now on, line by line, until it stops.
+pub(super) async fn observations(ctx: &Context) -> Result<Pin<Box<dyn AsyncBufRead>>, Failure> {
+    let path = "/api/v1/observations";
+    if let Some(url) = &ctx.global.server {
+        let failed =
+            |e: reqwest::Error| Failure::new(exit::ERROR, format!("no daemon answers at {url}: {}", e.without_url()));
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(DEADLINE)
+            .build()
+            .map_err(failed)?;
+        let answer = client.get(format!("{}{path}", url.trim_end_matches('/'))).send().await.map_err(failed)?;
+        let answer = answer.error_for_status().map_err(failed)?;
+        let chunks = futures::stream::try_unfold(answer, |mut answer| async move {
+            let chunk = answer.chunk().await.map_err(|e| io::Error::other(e.without_url()))?;
+            Ok::<_, io::Error>(chunk.map(|chunk| (chunk, answer)))
+        });
+        return Ok(Box::pin(Box::pin(chunks).into_async_read()));
+    }
+    let namespace = &ctx.global.daemon_namespace;
+    let path = format!("/api/v1/namespaces/{namespace}/services/{SERVICE}/proxy{path}");
+    let request = http::Request::get(&path)
+        .body(Vec::new())
+        .map_err(|e| Failure::new(exit::USAGE, format!("{namespace} is not a namespace: {e}")))?;
+    // The client for reads: it sets no deadline on an answer that goes on.
+    let stream = ctx.cluster.reader.request_stream(request).await.map_err(|e| {
+        let text = format!("the daemon in namespace {namespace} cannot be asked: {e}. --server URL asks it directly");
+        Failure::new(exit::ERROR, text)
+    })?;
+    Ok(Box::pin(stream))
 }
 
 async fn through_api_server(ctx: &Context) -> Result<String, Failure> {

@@ -41,6 +41,7 @@ pub(super) async fn history(ctx: &Context, args: &WorkloadArg, out: &mut dyn Wri
         known.extend(pins.iter().filter(|p| p.mark.revision == *revision).map(|p| match p.state {
             crate::record::PinState::Passed => "passed".to_owned(),
             crate::record::PinState::Presumed => "presumed good".to_owned(),
+            crate::record::PinState::Doubted => "measured beyond its limits".to_owned(),
         }));
         let bad = incidents.iter().filter(|i| i.spec.bad.hash == *revision && !i.spec.trigger.manual);
         known.extend(bad.map(|i| format!("bad ({})", i.spec.reason)));

@@ -8,6 +8,7 @@ mod get;
 mod history;
 mod incident;
 mod pause;
+mod record;
 mod replay;
 mod resolve;
 mod run;
@@ -136,6 +137,8 @@ enum Command {
     Incident(With<incident::IncidentArgs>),
     /// Check, show and explain the configuration.
     Config(config::ConfigArgs),
+    /// Write down what the daemon observes, as a trace for `replay`.
+    Record(With<record::RecordArgs>),
     /// Judge a recorded trace by today's thresholds, on a virtual clock.
     Replay(replay::ReplayArgs),
     /// Measure the decision, and the rules that people use today, on generated rollouts.
@@ -201,6 +204,7 @@ async fn command(cli: Cli, out: &mut dyn Write) -> Result<u8, Failure> {
         Command::Run(args) => run::run(args).await,
         Command::Config(args) => Ok(config::run(&args, config::process_environment(), out, &mut std::io::stderr())?),
         Command::Bench(args) => bench::bench(&args, out),
+        Command::Record(with) => record::record(&Context::of(with.global).await?, &with.args, out).await,
         Command::Replay(args) => replay::replay(&args, out, &mut std::io::stderr()),
         Command::Schema => Ok(config::schema(out)?),
         Command::Get(with) => get::get(&Context::of(with.global).await?, &with.args, out).await,

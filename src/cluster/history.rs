@@ -82,14 +82,6 @@ pub struct RevisionEntry {
     pub template: Value,
 }
 
-/// Label of pods that names their revision.
-pub fn revision_label(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Deployment => super::template::POD_TEMPLATE_HASH,
-        Kind::StatefulSet | Kind::DaemonSet => "controller-revision-hash",
-    }
-}
-
 /// An API for raw objects of one kind of `apps/v1`; raw, because a typed template loses fields.
 pub fn raw_api(client: &Client, namespace: &str, kind: &str) -> Api<DynamicObject> {
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("apps", "v1", kind));

@@ -1,22 +1,16 @@
-//! Pods of workloads with a live trial, by revision.
+//! Pods as the decision may know them, and which workload and revision each is of.
 
-use super::{connect::Cluster, history::revision_label, view::WorkloadView, watch::WATCH_SECONDS};
+use super::history::RevisionEntry;
 use crate::{
     clock::seconds,
-    domain::{PodId, PodState, PodTarget, Revision, WorkloadId},
+    domain::{Kind, PodId, PodState, PodTarget, Revision, Seconds, WorkloadId},
 };
-use futures::StreamExt;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
-use kube::{
-    Api, ResourceExt,
-    core::DeserializeGuard,
-    runtime::{WatchStreamExt, watcher, watcher::Event},
-};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
-use tokio::{sync::mpsc, task::AbortHandle};
+use kube::ResourceExt;
+use std::{collections::BTreeMap, net::IpAddr};
+
+/// Label of pods of StatefulSets and DaemonSets that names their revision.
+const REVISION_HASH: &str = "controller-revision-hash";
 
 /// A pod as seen now, or gone (`state.deleted`).
 #[derive(Debug, Clone)]
@@ -27,114 +21,146 @@ pub struct PodSeen {
     pub target: PodTarget,
 }
 
-/// One open pod watch; dropping it ends the watch.
-pub struct PodWatch(AbortHandle);
+/// Which pods are a workload's, and of which revision.
+#[derive(Debug, Clone)]
+pub struct Members {
+    id: WorkloadId,
+    uid: String,
+    /// Deployments: name of the ReplicaSet; else the value of `controller-revision-hash`.
+    revisions: BTreeMap<String, Revision>,
+}
 
-impl Drop for PodWatch {
-    fn drop(&mut self) {
-        self.0.abort();
+impl Members {
+    /// The pods of these revisions of a workload; `named` says by which name each revision goes.
+    pub fn new(id: &WorkloadId, uid: &str, entries: &[RevisionEntry], named: impl Fn(&Revision) -> Revision) -> Self {
+        let key = |e: &RevisionEntry| match id.kind {
+            Kind::Deployment => e.object.strip_prefix("ReplicaSet/").map(str::to_owned),
+            Kind::StatefulSet | Kind::DaemonSet => Some(e.pod_label.clone()),
+        };
+        let revisions = entries.iter().filter_map(|e| Some((key(e)?, named(&e.mark.revision)))).collect();
+        Self { id: id.clone(), uid: uid.to_owned(), revisions }
+    }
+
+    /// A pod in our words; `None` when it is another workload's, or of no known revision.
+    pub fn seen(&self, pod: &Pod) -> Option<PodSeen> {
+        self.own(&PodView::of(pod))
+    }
+
+    /// The namespace that they are in.
+    pub(super) fn namespace(&self) -> &str {
+        &self.id.namespace
+    }
+
+    pub(super) fn own(&self, pod: &PodView) -> Option<PodSeen> {
+        let owner = pod.owner.as_ref()?;
+        let key = match self.id.kind {
+            Kind::Deployment if owner.kind == "ReplicaSet" => &owner.name,
+            Kind::StatefulSet | Kind::DaemonSet if owner.uid == self.uid => pod.hash.as_ref()?,
+            _ => return None,
+        };
+        Some(pod.of_workload(&self.id, self.revisions.get(key)?))
     }
 }
 
-/// Watches the pods of one workload and sends what it sees. Pods whose revision label is in none of
-/// `labels` are left out: they belong to no revision that is known.
-pub fn watch_pods(
-    cluster: &Cluster,
-    view: &WorkloadView,
-    labels: BTreeMap<String, Revision>,
-    tx: mpsc::Sender<PodSeen>,
-) -> PodWatch {
-    let id = view.id.clone();
-    let api: Api<DeserializeGuard<Pod>> = Api::namespaced(cluster.reader.clone(), &id.namespace);
-    let config = watcher::Config::default().labels(&view.selector).timeout(WATCH_SECONDS);
-    let labels = Arc::new(labels);
-    let task = tokio::spawn(async move {
-        let mut known: BTreeMap<String, PodSeen> = BTreeMap::new();
-        let mut listed: BTreeSet<String> = BTreeSet::new();
-        let mut events = watcher(api, config).default_backoff().boxed();
-        while let Some(event) = events.next().await {
-            // Errors are told by the workload watches; the pods come back with the next list.
-            let Ok(event) = event else { continue };
-            let mut out = Vec::new();
-            match event {
-                Event::Init => listed.clear(),
-                Event::InitApply(pod) | Event::Apply(pod) => {
-                    listed.insert(pod.name_any());
-                    let Ok(pod) = pod.0 else { continue };
-                    if let Some(seen) = seen(&id, &labels, &pod) {
-                        known.insert(pod.name_any(), seen.clone());
-                        out.push(seen);
-                    }
-                }
-                Event::InitDone => {
-                    let gone: Vec<String> = known.keys().filter(|name| !listed.contains(*name)).cloned().collect();
-                    out.extend(gone.iter().filter_map(|name| known.remove(name)).map(deleted));
-                }
-                Event::Delete(pod) => {
-                    listed.remove(&pod.name_any());
-                    out.extend(known.remove(&pod.name_any()).map(deleted));
-                }
-            }
-            for seen in out {
-                if tx.send(seen).await.is_err() {
-                    return;
-                }
-            }
+/// What is kept of each pod of a namespace with a rollout under watch.
+#[derive(Debug, Clone)]
+pub(super) struct PodView {
+    pub(super) name: PodId,
+    owner: Option<Controller>,
+    /// Its `controller-revision-hash`.
+    hash: Option<String>,
+    node: Option<String>,
+    ready: bool,
+    restarts: u32,
+    waiting: Option<String>,
+    exit_code: Option<i32>,
+    oom_killed: bool,
+    deleted: bool,
+    created: Option<Seconds>,
+    ready_since: Option<Seconds>,
+    address: Option<IpAddr>,
+    scrape: BTreeMap<String, String>,
+    port: Option<u16>,
+}
+
+#[derive(Debug, Clone)]
+struct Controller {
+    kind: String,
+    name: String,
+    uid: String,
+}
+
+impl PodView {
+    pub(super) fn of(pod: &Pod) -> Self {
+        let empty = Default::default();
+        let status = pod.status.as_ref().unwrap_or(&empty);
+        let containers = || status.container_statuses.iter().flatten();
+        let all = || status.init_container_statuses.iter().flatten().chain(containers());
+        let ended = all().filter_map(last_end).max_by_key(|end| end.at);
+        let ready = status.conditions.iter().flatten().find(|c| c.type_ == "Ready" && c.status == "True");
+        // An evicted pod stays as a corpse that no controller removes; it is no pod of the workload any more.
+        let ended_for_good = matches!(status.phase.as_deref(), Some("Failed" | "Succeeded"));
+        let deleted = pod.metadata.deletion_timestamp.is_some() || ended_for_good;
+        let spec = pod.spec.as_ref();
+        let owner = pod.owner_references().iter().find(|o| o.controller == Some(true));
+        Self {
+            name: PodId::new(pod.namespace().unwrap_or_default(), pod.name_any()),
+            owner: owner.map(|o| Controller { kind: o.kind.clone(), name: o.name.clone(), uid: o.uid.clone() }),
+            hash: pod.labels().get(REVISION_HASH).cloned(),
+            node: spec.and_then(|s| s.node_name.clone()),
+            ready: ready.is_some() && !deleted,
+            restarts: all().map(|c| u32::try_from(c.restart_count).unwrap_or(0)).sum(),
+            waiting: all().find_map(waiting),
+            exit_code: ended.as_ref().map(|end| end.code),
+            oom_killed: ended.is_some_and(|end| end.oom),
+            deleted,
+            created: pod.metadata.creation_timestamp.as_ref().map(|t| seconds(t.0)),
+            ready_since: ready.filter(|_| !deleted).and_then(|c| c.last_transition_time.as_ref()).map(|t| seconds(t.0)),
+            address: status.pod_ip.as_ref().and_then(|ip| ip.parse().ok()),
+            scrape: pod
+                .annotations()
+                .iter()
+                .filter_map(|(key, value)| Some((key.strip_prefix("prometheus.io/")?.to_owned(), value.clone())))
+                .collect(),
+            port: spec
+                .and_then(|s| s.containers.iter().flat_map(|c| c.ports.iter().flatten()).next())
+                .and_then(|p| u16::try_from(p.container_port).ok()),
         }
-    });
-    PodWatch(task.abort_handle())
-}
+    }
 
-fn deleted(mut seen: PodSeen) -> PodSeen {
-    seen.state.deleted = true;
-    seen.state.ready = false;
-    seen.state.ready_since = None;
-    seen
-}
+    /// The same pod, gone.
+    pub(super) fn gone(mut self) -> Self {
+        self.deleted = true;
+        self.ready = false;
+        self.ready_since = None;
+        self
+    }
 
-/// A pod in our words; `None` when it is of no known revision.
-pub fn seen(id: &WorkloadId, labels: &BTreeMap<String, Revision>, pod: &Pod) -> Option<PodSeen> {
-    let revision = labels.get(pod.labels().get(revision_label(id.kind))?)?.clone();
-    let name = PodId::new(id.namespace.clone(), pod.name_any());
-    let status = pod.status.clone().unwrap_or_default();
-    let containers = status.container_statuses.unwrap_or_default();
-    let inits = status.init_container_statuses.unwrap_or_default();
-    let all = || inits.iter().chain(&containers);
-    let ended = all().filter_map(last_end).max_by_key(|end| end.at);
-    let ready = status.conditions.iter().flatten().find(|c| c.type_ == "Ready" && c.status == "True");
-    // An evicted pod stays as a corpse that no controller removes; it is no pod of the workload any more.
-    let ended_for_good = matches!(status.phase.as_deref(), Some("Failed" | "Succeeded"));
-    let deleted = pod.metadata.deletion_timestamp.is_some() || ended_for_good;
-    let spec = pod.spec.as_ref();
-    let state = PodState {
-        pod: name.clone(),
-        workload: id.clone(),
-        revision: revision.clone(),
-        node: spec.and_then(|s| s.node_name.clone()),
-        ready: ready.is_some() && !deleted,
-        restarts: all().map(|c| u32::try_from(c.restart_count).unwrap_or(0)).sum(),
-        waiting: all().find_map(waiting),
-        exit_code: ended.as_ref().map(|end| end.code),
-        oom_killed: ended.is_some_and(|end| end.oom),
-        deleted,
-        created: pod.metadata.creation_timestamp.as_ref().map(|t| seconds(t.0)),
-        ready_since: ready.filter(|_| !deleted).and_then(|c| c.last_transition_time.as_ref()).map(|t| seconds(t.0)),
-    };
-    let target = PodTarget {
-        pod: name,
-        revision,
-        address: status.pod_ip.and_then(|ip| ip.parse().ok()),
-        ready: state.ready,
-        scrape: pod
-            .annotations()
-            .iter()
-            .filter_map(|(key, value)| Some((key.strip_prefix("prometheus.io/")?.to_owned(), value.clone())))
-            .collect(),
-        port: spec
-            .and_then(|s| s.containers.iter().flat_map(|c| c.ports.iter().flatten()).next())
-            .and_then(|p| u16::try_from(p.container_port).ok()),
-    };
-    Some(PodSeen { state, target })
+    fn of_workload(&self, id: &WorkloadId, revision: &Revision) -> PodSeen {
+        let state = PodState {
+            pod: self.name.clone(),
+            workload: id.clone(),
+            revision: revision.clone(),
+            node: self.node.clone(),
+            ready: self.ready,
+            restarts: self.restarts,
+            waiting: self.waiting.clone(),
+            exit_code: self.exit_code,
+            oom_killed: self.oom_killed,
+            deleted: self.deleted,
+            created: self.created,
+            ready_since: self.ready_since,
+        };
+        let target = PodTarget {
+            pod: self.name.clone(),
+            revision: revision.clone(),
+            address: self.address,
+            ready: self.ready,
+            scrape: self.scrape.clone(),
+            port: self.port,
+        };
+        PodSeen { state, target }
+    }
 }
 
 struct End {

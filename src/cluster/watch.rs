@@ -122,7 +122,7 @@ where
 }
 
 /// A watch with streaming list; when the server cannot do that, the same with pages.
-pub(super) fn guarded<K>(api: Api<K>) -> BoxStream<'static, watcher::Result<Event<K>>>
+pub fn guarded<K>(api: Api<K>) -> BoxStream<'static, watcher::Result<Event<K>>>
 where
     K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
 {

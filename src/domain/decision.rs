@@ -32,6 +32,15 @@ pub enum Decision {
         /// Whether the verdict is another than at the tick before; else it is told again.
         changed: bool,
     },
+    /// The revision that was serving before a rollout was beyond its limits: presuming it good was wrong.
+    Doubted {
+        /// Which workload.
+        workload: WorkloadId,
+        /// Its uid.
+        uid: String,
+        /// The revision.
+        revision: Revision,
+    },
     /// What the signals say after our undo.
     Recovery(Box<Recovery>),
 }
@@ -123,7 +132,7 @@ pub struct Snapshot {
     pub degraded: Vec<String>,
     /// The thresholds in force.
     pub thresholds: ThresholdsState,
-    /// Every watched workload.
+    /// Every watched workload; empty but in an answer to somebody who asks.
     pub workloads: Vec<WorkloadStatus>,
     /// Malformed objects that were skipped.
     pub skipped: u64,

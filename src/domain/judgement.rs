@@ -214,6 +214,47 @@ pub struct Judgement {
     /// `None` when nothing was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub baseline_good: Option<bool>,
+    /// The limits as they applied to this rollout.
+    #[serde(default, skip_serializing_if = "AppliedLimits::is_empty")]
+    pub limits: AppliedLimits,
+}
+
+/// The limits as they applied to one rollout: what its own past made of the user's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AppliedLimits {
+    /// Largest share of failed requests, if errors were measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub errors: Option<f64>,
+    /// The latency limit, if there was a past to take it from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency: Option<LatencyCut>,
+}
+
+impl AppliedLimits {
+    /// Whether nothing was measured.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// A latency limit: at most `1 - quantile` of the requests may take longer than `seconds`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LatencyCut {
+    /// Requests that take longer count as slow.
+    pub seconds: f64,
+    /// The quantile that lay at or below it before.
+    pub quantile: f64,
+}
+
+/// What a verdict rested on: whatever comes instead must keep these limits.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Conviction {
+    /// Why the rollout was bad; `None` when a person decided.
+    pub reason: Option<FailReason>,
+    /// The limits that it was judged by.
+    pub limits: AppliedLimits,
 }
 
 impl Judgement {

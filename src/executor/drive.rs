@@ -269,7 +269,7 @@ pub(super) fn phase(incident: &Incident) -> Phase {
 }
 
 /// The workload that an incident is about.
-pub(super) fn workload_of(incident: &Incident) -> WorkloadId {
+pub fn workload_of(incident: &Incident) -> WorkloadId {
     let workload = &incident.spec.workload;
     WorkloadId::new(incident.namespace().unwrap_or_default(), workload.kind, workload.name.clone())
 }

@@ -19,7 +19,7 @@ mod target;
 mod verify;
 mod writeup;
 
-pub use drive::{Executor, UndoError};
+pub use drive::{Executor, UndoError, workload_of};
 pub use gate::{Blocked, Gate, PastUndo, Situation, gate};
 pub use plan::Plan;
 pub use prepare::{Choice, Prepared, UndoRequest};

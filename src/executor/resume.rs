@@ -6,8 +6,8 @@ use super::{
     prepare::{Choice, Stop, UndoRequest, prepare},
 };
 use crate::{
-    domain::{Rules, WorkloadId},
-    record::{Incident, Phase, RecordError},
+    domain::Rules,
+    record::{Incident, Phase},
 };
 use jiff::SignedDuration;
 use kube::ResourceExt;
@@ -17,34 +17,25 @@ use std::sync::Arc;
 const STALE_INTENT: SignedDuration = SignedDuration::from_secs(300);
 
 impl Executor {
-    /// Every incident of the cluster that is not at its end (I7, I18), with the workload it is about.
-    ///
-    /// # Errors
-    /// When the incidents cannot be listed.
-    pub async fn open(&self) -> Result<Vec<(WorkloadId, Incident)>, RecordError> {
-        let all = self.incidents.all().await?;
-        Ok(all.into_iter().filter(|i| !phase(i).is_final()).map(|i| (workload_of(&i), i)).collect())
-    }
-
-    /// Brings an incident that a crash or a change of leader left open to its end; nothing when this process
-    /// is at work on it already.
-    pub async fn resume(&self, incident: Incident, rules: &Arc<Rules>) -> Incident {
-        let Some(_at_work) = self.at_work(&incident) else { return incident };
-        // The list that it comes from may be older than the end that this process has just written.
-        let namespace = incident.namespace().unwrap_or_default();
-        let Ok(Some(incident)) = self.incidents.get(&namespace, &incident.name_any()).await else { return incident };
+    /// Brings an incident that a crash or a change of leader left open to its end (I7, I18); nothing when this
+    /// process is at work on it already.
+    pub async fn resume(&self, known: &Incident, rules: &Arc<Rules>) {
+        let Some(_at_work) = self.at_work(known) else { return };
+        // What is known of it may be older than the end that this process has just written.
+        let namespace = known.namespace().unwrap_or_default();
+        let Ok(Some(incident)) = self.incidents.get(&namespace, &known.name_any()).await else { return };
         if phase(&incident).is_final() {
-            return incident;
+            return;
         }
         // A person's own undo is verified by the command that asked for it, as long as its time lasts.
         let own = incident.spec.trigger.manual && phase(&incident) == Phase::Applied;
         let by = incident.status.as_ref().and_then(|s| s.verify_by);
         if own && by.is_some_and(|by| self.clock.timestamp() < by) {
-            return incident;
+            return;
         }
         let intended = phase(&incident) == Phase::Intended;
         let incident = if intended { Box::pin(self.resume_intent(incident, rules)).await } else { incident };
-        self.prove(incident, rules).await
+        self.prove(incident, rules).await;
     }
 
     /// An intent was stored, and nobody knows whether its patch was sent.

@@ -50,6 +50,9 @@ pub struct Known<'a> {
     pub known_bad: &'a BTreeSet<Revision>,
 }
 
+/// Why a doubted revision does not do.
+const BEYOND: &str = "was measured beyond its limits";
+
 /// The last revision that is known good: the one that was serving before, if it is; else the latest
 /// pin. Never "the second highest number".
 ///
@@ -77,12 +80,14 @@ pub fn choose(known: &Known<'_>) -> Result<Target, NoTarget> {
             Err(why) => looked_at.push(format!("{}: {why}", named(from))),
         }
     }
-    for pin in known.pins {
+    for pin in known.pins.iter().filter(|p| p.state != PinState::Doubted) {
         if pin.mark.revision == *known.bad || Some(&pin.mark.revision) == known.from || same(&pin.mark) {
             continue;
         }
         if is_bad(&pin.mark) {
             looked_at.push(format!("{}: an incident names it as bad", named(&pin.mark)));
+        } else if doubted(known, &pin.mark) {
+            looked_at.push(format!("{}: {BEYOND}", named(&pin.mark)));
         } else if let Some(target) = target(known, &pin.mark.revision, pinned(pin)) {
             return Ok(target);
         }
@@ -110,13 +115,23 @@ fn goodness(known: &Known<'_>, from: &TemplateMark) -> Result<String, &'static s
     if known.from_measured_good == Some(false) {
         return Err("was beyond its limits before the rollout");
     }
-    if let Some(pin) = known.pins.iter().find(|p| p.mark.revision == from.revision) {
+    let doubted = doubted(known, from);
+    if let Some(pin) = known.pins.iter().find(|p| p.mark.revision == from.revision).filter(|_| !doubted) {
         return Ok(pinned(pin));
     }
     match known.from_measured_good {
         Some(true) => Ok("kept its limits before the rollout".into()),
+        _ if doubted => Err(BEYOND),
         _ => Err("was not seen fully available before the rollout, and nothing measured it"),
     }
+}
+
+/// Whether a revision (or the one that it only restarts) was measured beyond its limits after it was presumed
+/// good. Whoever passed a trial is above that.
+fn doubted(known: &Known<'_>, m: &TemplateMark) -> bool {
+    let passed = |p: &Pin| p.state == PinState::Passed && p.mark.revision == m.revision;
+    let doubted = |p: &Pin| p.state == PinState::Doubted && p.mark.but_restart == m.but_restart;
+    known.pins.iter().any(doubted) && !known.pins.iter().any(passed)
 }
 
 fn pinned(pin: &Pin) -> String {
@@ -124,6 +139,7 @@ fn pinned(pin: &Pin) -> String {
     match pin.state {
         PinState::Passed => format!("passed its trial on {when}"),
         PinState::Presumed => format!("was fully rolled out and available on {when}"),
+        PinState::Doubted => format!("was beyond its limits on {when}"),
     }
 }
 
@@ -236,6 +252,23 @@ mod tests {
     fn a_pin_outlives_the_history() {
         let entries = [entry(2, "b", false)];
         assert_eq!(choice(&entries, &[pin("a", PinState::Passed, 1.0)], &[], None), Ok("a".into()));
+    }
+
+    #[test]
+    fn what_was_presumed_good_and_measured_otherwise_is_no_target() {
+        // "a" was presumed good when "b" came, and its numbers from before said otherwise; now "c" is bad.
+        let entries = [entry(3, "c", false), entry(2, "b", false), entry(1, "a", false)];
+        let mut pins = vec![pin("a", PinState::Doubted, 2.0), pin("a", PinState::Presumed, 1.0)];
+        let Err(NoTarget::NothingSafe(why)) = choice(&entries, &pins, &[], None) else { panic!("a target") };
+        assert!(why.iter().any(|w| w.starts_with("a ") && w.ends_with(BEYOND)), "{why:?}");
+        assert!(choice(&entries[..2], &pins, &[], None).is_err(), "history does not matter");
+        // Before "c" came, "a" was live again: presumed once more, and again nothing was measured.
+        let again = [entries[0].clone(), entries[2].clone()];
+        assert!(choice(&again, &pins, &[], None).is_err());
+        assert_eq!(choice(&again, &pins, &[], Some(true)), Ok("a".into()), "measured good now");
+        // A trial that it passed is worth more.
+        pins.push(pin("a", PinState::Passed, 3.0));
+        assert_eq!(choice(&entries, &pins, &[], None), Ok("a".into()));
     }
 
     #[test]

@@ -3,14 +3,14 @@
 use super::send;
 use crate::{
     clock::{Clock, seconds, timestamp},
-    cluster::{Cluster, READ_DEADLINE, ReadError, get_raw, of_raw, pod_seen, revisions, within},
+    cluster::{Cluster, Members, READ_DEADLINE, ReadError, get_raw, of_raw, revisions, within},
     domain::{Kind, Recovery, RecoveryState, Revision, Seconds, WorkloadId},
     record::{Leadership, Phase},
 };
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, api::ListParams};
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 use tokio::{sync::watch, time::MissedTickBehavior};
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -163,12 +163,11 @@ async fn look(cluster: &Cluster, claim: &Claim<'_>, now: Seconds) -> Result<Look
         return Ok(Look::ended(Phase::Superseded, format!("a newer deploy ({live}) replaced the restored revision")));
     }
     let entries = revisions(&cluster.reader, claim.id, claim.uid, &view.selector).await?;
-    let labels: BTreeMap<String, Revision> = entries.into_iter().map(|e| (e.pod_label, e.mark.revision)).collect();
+    let members = Members::new(claim.id, claim.uid, &entries, Clone::clone);
     let api: Api<Pod> = Api::namespaced(cluster.reader.clone(), &claim.id.namespace);
     let params = ListParams::default().labels(&view.selector);
     let pods = within(READ_DEADLINE, format!("listing the pods of {}", claim.id), api.list(&params)).await?;
-    let states: Vec<_> =
-        pods.iter().filter_map(|p| pod_seen(claim.id, &labels, p)).map(|s| s.state).filter(|s| !s.deleted).collect();
+    let states: Vec<_> = pods.iter().filter_map(|p| members.seen(p)).map(|s| s.state).filter(|s| !s.deleted).collect();
     let good = states.iter().filter(|s| s.revision == *claim.target && s.ready).count();
     let other = states.iter().filter(|s| s.revision != *claim.target).count();
     let desired = usize::try_from(view.progress.desired).unwrap_or(0);

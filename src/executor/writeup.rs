@@ -104,6 +104,7 @@ impl Executor {
             explanation: judgement.map_or_else(|| self.reason(request), |j| j.explanation.clone()),
             findings: judgement.map(|j| j.findings.clone()).unwrap_or_default(),
             log_e: judgement.map(|j| j.log_e).filter(|l| l.is_finite()),
+            limits: judgement.map(|j| j.limits).unwrap_or_default(),
             rollout_began: request.began.map(timestamp),
             harm_since: judgement.and_then(|j| j.harm_since).map(timestamp),
             decided: judgement.map_or_else(|| self.clock.timestamp(), |j| timestamp(j.t)),

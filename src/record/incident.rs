@@ -1,4 +1,4 @@
-use crate::domain::{Finding, Kind, Revision};
+use crate::domain::{AppliedLimits, Finding, Kind, Revision};
 use jiff::Timestamp;
 use kube::CustomResource;
 use schemars::JsonSchema;
@@ -48,6 +48,9 @@ pub struct IncidentSpec {
     /// Accumulated evidence (natural log of an e-value).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_e: Option<f64>,
+    /// The limits that it was judged by: after a restart an undo is verified by the same.
+    #[serde(default, skip_serializing_if = "AppliedLimits::is_empty")]
+    pub limits: AppliedLimits,
     /// When the rollout began.
     #[schemars(with = "Option<String>")]
     #[serde(default, skip_serializing_if = "Option::is_none")]

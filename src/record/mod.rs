@@ -7,9 +7,11 @@
 mod incident;
 mod lease;
 mod pins;
+mod recent;
 mod store;
 
 pub use incident::*;
 pub use lease::{Leadership, elect};
 pub use pins::{Pin, PinState, Pins};
+pub use recent::{RecentIncidents, TOLD_FOR};
 pub use store::{BAD_LABEL, Incidents, RecordError, UID_LABEL, crd, incident_name};

@@ -1,8 +1,9 @@
-//! Pins: copies of revisions that were seen good, so that they outlive the history limit.
+//! Pins: copies of revisions that were seen good, so that they outlive the history limit; and the same for one
+//! that was presumed good and then measured beyond its limits, so that the presumption counts no more.
 //!
 //! A pin is a ControllerRevision in the workload's namespace. Its labels are all under
 //! `lastgood.dev/`, so that no controller adopts it; it is owned by the workload, so that it goes
-//! with it. A pin is never changed: the two ways of being good are two objects.
+//! with it. A pin is never changed: what is known of a revision in three ways is in three objects.
 
 use super::{RecordError, store::UID_LABEL};
 use crate::{
@@ -27,13 +28,15 @@ const REVISION_LABEL: &str = "lastgood.dev/revision";
 /// How many revisions are kept of a workload.
 const KEEP: usize = 5;
 
-/// How a revision was seen good.
+/// What was seen of a revision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PinState {
     /// It was fully rolled out and available when the next rollout began.
     Presumed,
     /// It passed a trial.
     Passed,
+    /// What was measured before it was replaced lay beyond its limits: to presume it good was wrong.
+    Doubted,
 }
 
 impl PinState {
@@ -42,11 +45,12 @@ impl PinState {
         match self {
             PinState::Presumed => "presumed",
             PinState::Passed => "passed",
+            PinState::Doubted => "doubted",
         }
     }
 }
 
-/// A revision that was seen good.
+/// A revision of which something was seen.
 #[derive(Debug, Clone)]
 pub struct Pin {
     /// Its names.
@@ -164,6 +168,7 @@ fn read(object: &ControllerRevision) -> Option<Pin> {
     let state = match object.labels().get(STATE_LABEL)?.as_str() {
         "passed" => PinState::Passed,
         "presumed" => PinState::Presumed,
+        "doubted" => PinState::Doubted,
         _ => return None,
     };
     let mark = TemplateMark::of(template);

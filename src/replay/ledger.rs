@@ -167,6 +167,10 @@ impl Ledger {
                 }
             }
         }
+        if judgement.baseline_good == Some(false) {
+            // To presume it good was wrong.
+            self.pins.retain(|pin| pin.mark.revision != judgement.from || pin.state == PinState::Passed);
+        }
         match judgement.verdict {
             Verdict::Pass => self.pin(&judgement.to.clone(), PinState::Passed, t),
             Verdict::Fail(_) if action != Action::None => {
@@ -265,7 +269,8 @@ impl Rollout {
 
     fn speaks_for_itself(&self, now: Seconds, rules: &Rules) -> bool {
         let watched = self.watch_from.map(|from| now - from);
-        succession::speaks_for_itself(self.judgement.as_ref(), watched, rules.watch.as_secs_f64())
+        let first = self.from.0 == "none";
+        succession::speaks_for_itself(self.judgement.as_ref(), watched, rules.watch.as_secs_f64(), first)
     }
 
     fn summary(self, id: &WorkloadId, superseded: bool) -> Summary {

@@ -155,7 +155,7 @@ impl Replay {
             // The undo itself, as a recording shows it: its effect is watched, it is not judged afresh.
             ledger.restored();
             self.live.remove(id);
-            self.docket.watch_recovery(t, id.clone(), bad, to.clone(), rules);
+            self.docket.watch_recovery(t, id.clone(), bad, to.clone(), rules, None);
             return;
         }
         let began = ledger.begin(t, from, to, &rules);
@@ -164,7 +164,7 @@ impl Replay {
         self.docket.open_after(began.t0, began.proven, id.clone(), began.serving, to.clone(), rules);
         self.live.insert(id.clone());
         for observed in self.past.of(id) {
-            self.docket.observe(observed);
+            self.docket.observe(&observed);
         }
     }
 

@@ -82,6 +82,7 @@ pub(crate) fn judged(phase: Phase, message: &str) -> Incident {
                 },
             ],
             log_e: Some(11.4372),
+            limits: Default::default(),
             rollout_began: Some(at("14:30:10")),
             harm_since: Some(at("14:31:00")),
             decided: at("14:36:02"),

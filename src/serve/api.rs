@@ -8,7 +8,11 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
+use std::time::Duration;
+use tokio::sync::oneshot;
 
+/// The loop turns within moments.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// Version of the answers.
 const API_VERSION: &str = "lastgood.dev/v1";
 
@@ -28,7 +32,13 @@ struct Fault {
 
 /// All that the daemon knows now.
 pub(super) async fn snapshot(State(served): State<Served>) -> Response {
-    let snapshot = served.snapshot.borrow().clone();
+    let mut snapshot = Snapshot::clone(&served.snapshot.borrow().clone());
+    match workloads(&served).await {
+        Some(workloads) => snapshot.workloads = workloads,
+        // The loop does not turn before it has reached the cluster.
+        None if !snapshot.synced => {}
+        None => return busy(),
+    }
     json::<Snapshot>(StatusCode::OK, "Snapshot", &snapshot)
 }
 
@@ -42,12 +52,13 @@ pub(super) async fn workload(
         Err(error) => return fault(StatusCode::BAD_REQUEST, error),
     };
     let id = WorkloadId::new(namespace, kind, name);
-    let snapshot = served.snapshot.borrow().clone();
-    match snapshot.workloads.iter().find(|w| w.workload == id) {
+    let workloads = workloads(&served).await;
+    match workloads.iter().flatten().find(|w| w.workload == id) {
         Some(found) => json::<WorkloadStatus>(StatusCode::OK, "Workload", found),
-        None if !snapshot.synced => {
+        None if !served.snapshot.borrow().synced => {
             fault(StatusCode::SERVICE_UNAVAILABLE, "the first list of workloads is not complete yet".into())
         }
+        None if workloads.is_none() => busy(),
         None => fault(StatusCode::NOT_FOUND, format!("{id} is not watched")),
     }
 }
@@ -56,9 +67,23 @@ pub(super) async fn workload(
 pub(super) async fn no_such_page() -> Response {
     fault(
         StatusCode::NOT_FOUND,
-        "no such page; there are /metrics, /livez, /readyz, /api/v1/snapshot, /api/v1/workloads/{namespace}/{kind}/{name}"
+        "no such page; there are /metrics, /livez, /readyz, /api/v1/snapshot, /api/v1/observations, /api/v1/workloads/{namespace}/{kind}/{name}"
             .into(),
     )
+}
+
+/// What the loop knows of each workload; `None` when it does not answer in time.
+async fn workloads(served: &Served) -> Option<Vec<WorkloadStatus>> {
+    let (tx, rx) = oneshot::channel();
+    let asked = async {
+        served.workloads.send(tx).await.ok()?;
+        rx.await.ok()
+    };
+    tokio::time::timeout(PATIENCE, asked).await.ok().flatten()
+}
+
+fn busy() -> Response {
+    fault(StatusCode::SERVICE_UNAVAILABLE, "the daemon is busy; try again".into())
 }
 
 fn fault(code: StatusCode, error: String) -> Response {

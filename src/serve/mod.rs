@@ -8,10 +8,14 @@ mod api;
 mod health;
 mod heartbeat;
 mod listener;
+mod tape;
 
 pub use heartbeat::Heartbeat;
 
-use crate::{clock::Clock, domain::Snapshot};
+use crate::{
+    clock::Clock,
+    domain::{Observed, Snapshot, WorkloadStatus},
+};
 use axum::{
     Router,
     extract::{Request, State},
@@ -22,7 +26,10 @@ use axum::{
 };
 use listener::Patient;
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
-use tokio::{net::TcpListener, sync::watch};
+use tokio::{
+    net::TcpListener,
+    sync::{broadcast, mpsc, oneshot, watch},
+};
 
 /// Longest that one answer may take.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -32,8 +39,12 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// What the answers are made of.
 #[derive(Clone)]
 pub struct Served {
-    /// What the daemon knows now.
+    /// What the daemon knows now, but for the workloads.
     pub snapshot: watch::Receiver<Arc<Snapshot>>,
+    /// Asks what it knows of each workload: made when it is asked for.
+    pub workloads: mpsc::Sender<oneshot::Sender<Vec<WorkloadStatus>>>,
+    /// Everything that the analysis is told.
+    pub tape: broadcast::Sender<Arc<Observed>>,
     /// Loops that must beat; a stale one fails `/livez`.
     pub heartbeats: Vec<Heartbeat>,
     /// Renders the metrics.
@@ -80,6 +91,7 @@ pub fn router(served: Served) -> Router {
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))
         .route("/api/v1/snapshot", get(api::snapshot))
+        .route("/api/v1/observations", get(tape::observations))
         .route("/api/v1/workloads/{namespace}/{kind}/{name}", get(api::workload))
         .fallback(api::no_such_page)
         .layer(middleware::from_fn(guard))

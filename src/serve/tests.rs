@@ -31,14 +31,23 @@ fn good() -> Snapshot {
     snapshot
 }
 
-fn served(snapshot: Snapshot) -> Served {
+fn served(mut snapshot: Snapshot) -> Served {
+    let known = std::mem::take(&mut snapshot.workloads);
     let (_, receiver) = watch::channel(Arc::new(snapshot));
+    let (workloads, mut asked) = mpsc::channel::<oneshot::Sender<Vec<WorkloadStatus>>>(1);
+    tokio::spawn(async move {
+        while let Some(answer) = asked.recv().await {
+            let _ = answer.send(known.clone());
+        }
+    });
     Served {
         snapshot: receiver,
+        workloads,
         heartbeats: vec![
             Heartbeat::new("watchdog", Duration::from_secs(60)),
             Heartbeat::new("executor", Duration::from_secs(90)),
         ],
+        tape: broadcast::Sender::new(16),
         metrics: Arc::new(|| "# TYPE x gauge\nx 1\n".into()),
         clock: Clock::starting_at(crate::clock::timestamp(NOW)),
     }
@@ -157,6 +166,16 @@ async fn one_workload_is_found_by_any_spelling_of_its_kind() {
     assert_eq!(ask(&served(good()), "GET", "/api/v1/workloads/%ff/Deployment/api").await.0, 400);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_loop_that_does_not_answer_is_busy_and_not_empty() {
+    let (workloads, _asked) = mpsc::channel(1);
+    let stuck = |snapshot| Served { workloads: workloads.clone(), ..served(snapshot) };
+    assert_eq!(ask(&stuck(good()), "GET", "/api/v1/snapshot").await.0, 503);
+    assert_eq!(ask(&stuck(good()), "GET", "/api/v1/workloads/prod/Deployment/api").await.0, 503);
+    assert_eq!(ask(&stuck(good()), "GET", "/readyz").await.0, 200);
+    assert_eq!(ask(&stuck(Snapshot::default()), "GET", "/api/v1/snapshot").await.0, 200, "nothing is known yet");
+}
+
 #[tokio::test]
 async fn nothing_can_be_changed_and_unknown_pages_are_named() {
     for method in ["POST", "PUT", "PATCH", "DELETE"] {
@@ -193,4 +212,25 @@ async fn it_serves_over_a_socket_and_stops_when_asked() {
     stop.send(true).unwrap();
     task.await.unwrap().unwrap();
     assert!(tokio::net::TcpStream::connect(address).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn observations_come_as_lines_and_silence_keeps_the_connection() {
+    use crate::domain::{Observation, Observed};
+    use futures::StreamExt;
+    let served = served(good());
+    let request = Request::builder().uri("/api/v1/observations").body(Body::empty()).unwrap();
+    let response = router(served.clone()).oneshot(request).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    let mut body = response.into_body().into_data_stream();
+    let what = Observation::Source { source: "scrape".into(), ok: true, reason: None };
+    for t in 0..20 {
+        served.tape.send(Arc::new(Observed { t: f64::from(t), what: what.clone() })).unwrap();
+    }
+    let mut line = async || String::from_utf8(body.next().await.unwrap().unwrap().to_vec()).unwrap();
+    assert!(line().await.contains("\"kind\":\"lost\",\"observations\":4"), "a slow reader is told what it lost");
+    for t in 4..20 {
+        assert_eq!(line().await, format!("{{\"t\":{t}.0,\"kind\":\"source\",\"source\":\"scrape\",\"ok\":true}}\n"));
+    }
+    assert_eq!(line().await, "\n");
 }

@@ -6,7 +6,7 @@ use crate::{
     domain::{Judgement, Observed, PodId, PodTarget, Recovery, Revision, Rules, Seconds, TrialTarget, Verdict},
 };
 use std::{collections::BTreeMap, sync::Arc};
-use tokio::task::AbortHandle;
+use tokio::{sync::watch, task::AbortHandle};
 
 /// What a rollout is watched for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +52,10 @@ pub(super) struct Live {
     pub recovery: Option<Recovery>,
     /// What was last told, and when.
     pub said: Option<(Verdict, Seconds)>,
+    /// Whether it was told that the revision before was beyond its limits.
+    pub doubted: bool,
+    /// Tells its opening that the controller has seen the live template.
+    pub observed: watch::Sender<bool>,
     opening: AbortHandle,
 }
 
@@ -62,7 +66,13 @@ impl Drop for Live {
 }
 
 impl Live {
-    pub fn opening(view: Arc<WorkloadView>, purpose: Purpose, inherited: Inherited, opening: AbortHandle) -> Self {
+    pub fn opening(
+        view: Arc<WorkloadView>,
+        purpose: Purpose,
+        inherited: Inherited,
+        observed: watch::Sender<bool>,
+        opening: AbortHandle,
+    ) -> Self {
         Self {
             to: view.template.revision.clone(),
             view,
@@ -80,6 +90,8 @@ impl Live {
             judgement: None,
             recovery: None,
             said: None,
+            doubted: false,
+            observed,
             opening,
         }
     }
@@ -120,7 +132,9 @@ impl Live {
     /// Whether the revision on trial may be presumed good although its trial has not ended.
     pub fn speaks_for_itself(&self, now: Seconds) -> bool {
         let watch = self.rules.as_ref().map_or(f64::MAX, |rules| rules.watch.as_secs_f64());
-        succession::speaks_for_itself(self.judgement.as_ref(), self.watch_from.map(|from| now - from), watch)
+        let watched = self.watch_from.map(|from| now - from);
+        let first = self.from.as_ref().is_some_and(|from| from.0 == "none");
+        succession::speaks_for_itself(self.judgement.as_ref(), watched, watch, first)
     }
 
     /// Whether a judgement is to be told: when the verdict is another, and a conviction again and again.

@@ -15,10 +15,11 @@ mod tick;
 use crate::{
     analysis::Docket,
     clock::Clock,
-    cluster::{Cluster, Freezes, PodSeen, Seen, Tracker},
+    cluster::{Cluster, Freezes, PodSeen, PodWatches, Seen, Tracker},
     config::ActiveThresholds,
     domain::{
-        Decision, Judgement, Kind, Observation, Observed, Recovery, Rules, Seconds, Snapshot, SourceState, WorkloadId,
+        Conviction, Decision, Judgement, Kind, Observation, Observed, Recovery, Rules, Seconds, Snapshot, SourceState,
+        WorkloadId, WorkloadStatus,
     },
     sources::{Reading, Sources},
 };
@@ -30,9 +31,15 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{broadcast, mpsc, oneshot, watch},
     time::MissedTickBehavior,
 };
+
+/// The question what is known of each workload, answered at the loop's next turn.
+pub type AskWorkloads = oneshot::Sender<Vec<WorkloadStatus>>;
+
+/// Where observations go that are recorded; a listener that is too slow loses some and is told so.
+pub type Tape = broadcast::Sender<Arc<Observed>>;
 
 /// What the watchdog is given.
 pub struct Inputs {
@@ -48,8 +55,14 @@ pub struct Inputs {
     pub thresholds: watch::Receiver<Arc<ActiveThresholds>>,
     /// Uid of a StatefulSet or DaemonSet → when its newest revision was made, for recent ones at start.
     pub recent: BTreeMap<String, Seconds>,
+    /// Undo id → what the verdict rested on, for undos that were being verified at start.
+    pub convictions: BTreeMap<String, Conviction>,
     /// Freezes.
     pub freezes: watch::Receiver<Arc<Freezes>>,
+    /// Who asks what is known of each workload.
+    pub asked: mpsc::Receiver<AskWorkloads>,
+    /// Everything that the analysis is told, for whoever records it.
+    pub tape: Tape,
     /// The one clock.
     pub clock: Clock,
     /// Time between two ticks.
@@ -79,7 +92,7 @@ pub struct Watchdog {
     turns: Arc<Turns>,
     opened_tx: mpsc::Sender<Opened>,
     opened_rx: Option<mpsc::Receiver<Opened>>,
-    pods_tx: mpsc::Sender<PodSeen>,
+    pod_watches: PodWatches,
     pods_rx: Option<mpsc::Receiver<PodSeen>>,
 }
 
@@ -91,6 +104,7 @@ impl Watchdog {
         let (pods_tx, pods_rx) = mpsc::channel(1024);
         Self {
             docket: Docket::with_interval(inputs.interval.as_secs_f64()),
+            pod_watches: PodWatches::new(inputs.cluster.clone(), pods_tx),
             inputs,
             tracker: Tracker::default(),
             live: BTreeMap::new(),
@@ -108,7 +122,6 @@ impl Watchdog {
             turns: Arc::default(),
             opened_tx,
             opened_rx: Some(opened_rx),
-            pods_tx,
             pods_rx: Some(pods_rx),
         }
     }
@@ -125,6 +138,10 @@ impl Watchdog {
                 Some(opened) = opened.recv() => self.on_opened(opened).await,
                 Some(pod) = pods.recv() => self.on_pod(pod),
                 Some(reading) = self.inputs.readings.recv() => self.on_reading(reading).await,
+                Some(answer) = self.inputs.asked.recv() => {
+                    // Whoever asked may have gone.
+                    let _ = answer.send(snapshot::workloads(&self));
+                }
                 Ok(()) = self.inputs.thresholds.changed() => self.on_thresholds(),
                 _ = tick.tick() => self.on_tick().await,
             }
@@ -133,7 +150,20 @@ impl Watchdog {
     }
 
     fn observe(&mut self, t: Seconds, what: Observation) {
-        self.docket.observe(&Observed { t, what });
+        self.take(&Observed { t, what });
+    }
+
+    /// Nothing reaches the analysis but through here, so that what is recorded is all that it knew.
+    fn take(&mut self, observed: &Observed) {
+        self.write_down(observed);
+        self.docket.observe(observed);
+    }
+
+    fn write_down(&self, observed: &Observed) {
+        if self.inputs.tape.receiver_count() > 0 {
+            // Whoever listened may just have gone.
+            let _ = self.inputs.tape.send(Arc::new(observed.clone()));
+        }
     }
 
     fn recovery_of(&self, id: &WorkloadId) -> Option<Recovery> {

@@ -3,22 +3,24 @@
 use super::live::Inherited;
 use crate::{
     clock::Clock,
-    cluster::{Cluster, PodSeen, READ_DEADLINE, RevisionEntry, WorkloadView, before, pod_seen, revisions, within},
+    cluster::{Cluster, Members, PodSeen, READ_DEADLINE, RevisionEntry, WorkloadView, before, revisions, within},
     domain::{Observation, Observed, PodId, PodState, PodTarget, Revision, Rules, Seconds, TrialTarget, WorkloadId},
     sources::Sources,
 };
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, api::ListParams};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 /// How far back the baseline goes.
 const BASELINE: Seconds = 1800.0;
 /// A crash loop must not wait longer than this for a slow Prometheus.
 const PAST_DEADLINE: Duration = Duration::from_secs(6);
-/// A controller makes the new revision's object within moments; this often it is looked for, ever less
-/// frequently (about a minute and a half in all).
-const TRIES: u32 = 24;
+/// This often the new revision's object is looked for, ever less frequently.
+const TRIES: u32 = 12;
+/// A controller makes that object before it says that it has seen the template; without that word it is
+/// looked for only this often.
+const UNSEEN: Duration = Duration::from_secs(15);
 /// Openings that read the cluster at once, and that read the past at once: a burst of rollouts must not open
 /// hundreds of connections.
 const AT_ONCE: usize = 8;
@@ -37,6 +39,8 @@ pub(super) struct Opening {
     pub began: Option<Seconds>,
     /// What it takes over from a trial that was cut short.
     pub inherited: Inherited,
+    /// Whether the controller has seen the live template.
+    pub observed: watch::Receiver<bool>,
     /// Shared by all openings.
     pub turns: Arc<Turns>,
 }
@@ -61,8 +65,8 @@ pub(super) enum Opened {
         from: Revision,
         to: Revision,
         began: Seconds,
-        /// Value of the pods' revision label → revision.
-        labels: BTreeMap<String, Revision>,
+        /// Its pods.
+        members: Members,
     },
     /// The past of its signals, in order of time; empty when nothing could be read.
     Past {
@@ -112,9 +116,9 @@ impl Opening {
             Some((e.object.strip_prefix("ReplicaSet/")?.to_owned(), named(e.mark.revision.clone())))
         };
         let gone: Vec<(String, Revision)> = entries.iter().filter_map(sets).collect();
-        let labels: BTreeMap<String, Revision> =
-            entries.into_iter().map(|e| (e.pod_label, named(e.mark.revision))).collect();
-        let pods = self.pods(&labels).await;
+        let members = Members::new(&workload, &self.view.uid, &entries, |revision| named(revision.clone()));
+        drop(entries);
+        let pods = self.pods(&members).await;
         // A revision that was live before has an old object; its rollout began with its oldest pod, then.
         let oldest = pods.iter().filter(|p| p.state.revision == to && !p.state.deleted).filter_map(|p| p.state.created);
         let began = self.began.or(match (created, oldest.reduce(f64::min)) {
@@ -122,8 +126,7 @@ impl Opening {
             (made, pod) => made.or(pod),
         });
         let began = began.unwrap_or_else(|| self.clock.now());
-        let revisions =
-            Opened::Revisions { view: self.view.clone(), from, to: to.clone(), began, labels: labels.clone() };
+        let revisions = Opened::Revisions { view: self.view.clone(), from, to: to.clone(), began, members };
         if tx.send(revisions).await.is_err() {
             return;
         }
@@ -135,7 +138,9 @@ impl Opening {
     /// The revisions, once the live one is among them.
     async fn entries(&self, to: &Revision) -> Result<Vec<RevisionEntry>, String> {
         let mut why = String::from("no revision object holds the live template");
+        let mut observed = self.observed.clone();
         for attempt in 0..TRIES {
+            let _ = tokio::time::timeout(UNSEEN, observed.wait_for(|seen| *seen)).await;
             let turn = self.turns.cluster.acquire().await;
             let found = revisions(&self.cluster.reader, &self.view.id, &self.view.uid, &self.view.selector).await;
             drop(turn);
@@ -150,12 +155,12 @@ impl Opening {
     }
 
     /// The pods of its known revisions; none when they cannot be listed.
-    async fn pods(&self, labels: &BTreeMap<String, Revision>) -> Vec<PodSeen> {
+    async fn pods(&self, members: &Members) -> Vec<PodSeen> {
         let api: Api<Pod> = Api::namespaced(self.cluster.reader.clone(), &self.view.id.namespace);
         let params = ListParams::default().labels(&self.view.selector);
         let _turn = self.turns.cluster.acquire().await;
         match within(READ_DEADLINE, "listing pods", api.list(&params)).await {
-            Ok(pods) => pods.items.iter().filter_map(|p| pod_seen(&self.view.id, labels, p)).collect(),
+            Ok(pods) => pods.items.iter().filter_map(|p| members.seen(p)).collect(),
             Err(error) => {
                 tracing::warn!(workload = %self.view.id, %error, "no baseline: the pods cannot be listed");
                 Vec::new()

@@ -6,12 +6,13 @@ use super::{
     opening::{Opened, Opening},
 };
 use crate::{
-    cluster::{Change, PodSeen, Seen, WorkloadView, ended_recently, watch_pods},
+    cluster::{Change, PodSeen, Seen, WorkloadView, ended_recently},
     config::Facts,
     domain::{Decision, Mode, Observation, Observed, Revision, RolloutCondition, Rules, Seconds, WorkloadId},
     telemetry::metrics,
 };
 use std::sync::Arc;
+use tokio::sync::watch;
 
 /// A trial that neither passed nor failed is given up after this long.
 const LONGEST_TRIAL: Seconds = 86_400.0;
@@ -28,6 +29,10 @@ impl Watchdog {
             Seen::Applied(view) => {
                 self.read_rules(&view);
                 self.refresh(&view.id);
+                let same = |live: &&Live| view.progress.observed && live.to == view.template.revision;
+                if let Some(live) = self.live.get(&view.id).filter(same) {
+                    live.observed.send_replace(true);
+                }
                 self.tracker.apply(*view)
             }
             Seen::Removed(id) => {
@@ -137,6 +142,9 @@ impl Watchdog {
             self.docket.close(&view.id);
             return;
         }
+        // A trial that is opened again brings the view that it began with.
+        let latest = self.tracker.get(&view.id).filter(|v| v.template.revision == view.template.revision);
+        let (seen, observed) = watch::channel(latest.unwrap_or(view).progress.observed);
         let opening = Opening {
             cluster: self.inputs.cluster.clone(),
             sources: self.inputs.sources.clone(),
@@ -147,10 +155,11 @@ impl Watchdog {
             from,
             began,
             inherited: inherited.clone(),
+            observed,
             turns: self.turns.clone(),
         };
         let task = tokio::spawn(opening.run(self.opened_tx.clone()));
-        self.live.insert(view.id.clone(), Live::opening(view.clone(), purpose, inherited, task.abort_handle()));
+        self.live.insert(view.id.clone(), Live::opening(view.clone(), purpose, inherited, seen, task.abort_handle()));
     }
 
     pub(super) async fn on_opened(&mut self, opened: Opened) {
@@ -159,9 +168,11 @@ impl Watchdog {
         let rules = self.rules_of(&id);
         let Some(live) = self.live.get_mut(&id).filter(|l| l.view.template.revision == *opened.to()) else { return };
         match opened {
-            Opened::Revisions { view, from, to, began, labels } => {
+            Opened::Revisions { from, to, began, members, .. } => {
                 live.start(from, to, began, rules);
-                live.pod_watch = Some(watch_pods(&self.inputs.cluster, &view, labels, self.pods_tx.clone()));
+                let (watch, known) = self.pod_watches.watch(members);
+                live.pod_watch = Some(watch);
+                known.into_iter().for_each(|pod| self.on_pod(pod));
             }
             Opened::Past { observed, pods, .. } => {
                 if live.pods.is_empty() {
@@ -192,10 +203,19 @@ impl Watchdog {
         let (to, waiting) = (live.to.clone(), std::mem::take(&mut live.waiting));
         live.past_read = true;
         let proven = live.inherited.proven.unwrap_or(began);
-        let conditions = conditions(&live.view);
-        match live.purpose {
+        let (conditions, replicas) = (conditions(&live.view), u32::try_from(live.view.progress.desired).unwrap_or(0));
+        let purpose = live.purpose;
+        let convicted = live.view.undo_id().and_then(|undo| self.inputs.convictions.get(undo)).copied();
+        // A trace tells in lines what the docket is told by calls.
+        for what in [
+            Observation::Workload { workload: id.clone(), replicas, calls: Vec::new() },
+            Observation::Rollout { workload: id.clone(), from: from.clone(), to: to.clone() },
+        ] {
+            self.write_down(&Observed { t: began, what });
+        }
+        match purpose {
             Purpose::Trial => self.docket.open_after(began, proven, id.clone(), from, to, rules),
-            Purpose::Recovery => self.docket.watch_recovery(began, id.clone(), from, to, rules),
+            Purpose::Recovery => self.docket.watch_recovery(began, id.clone(), from, to, rules, convicted),
         }
         let mut told = f64::MIN;
         for observed in past {
@@ -204,10 +224,10 @@ impl Watchdog {
                 self.docket.judge(told);
             }
             told = observed.t;
-            self.docket.observe(observed);
+            self.take(observed);
         }
         let now = self.inputs.clock.now();
-        waiting.into_iter().for_each(|observed| self.docket.observe(&observed));
+        waiting.iter().for_each(|observed| self.take(observed));
         for condition in conditions {
             self.observe(now, Observation::Condition { workload: id.clone(), condition });
         }
@@ -230,7 +250,7 @@ impl Watchdog {
         }
         let observed = Observed { t: now, what: Observation::Pod(pod.state) };
         if live.past_read {
-            self.docket.observe(&observed);
+            self.take(&observed);
         } else {
             live.waiting.push(observed);
         }

@@ -1,8 +1,10 @@
-//! What the daemon knows now, for people and probes.
+//! What the daemon knows now, for people and probes. Of each workload it is told only when somebody asks:
+//! of thousands nothing is copied at every tick.
 
 use super::{Watchdog, live::Live};
 use crate::domain::{Snapshot, WorkloadStatus};
 
+/// Everything but the workloads.
 pub(super) fn take(w: &Watchdog) -> Snapshot {
     let now = w.inputs.clock.now();
     let freezes = w.inputs.freezes.borrow().clone();
@@ -18,8 +20,26 @@ pub(super) fn take(w: &Watchdog) -> Snapshot {
     for (id, faults) in &w.malformed {
         degraded.extend(faults.iter().map(|fault| format!("{id}: {fault}")));
     }
-    let workloads = w
-        .tracker
+    let mut watches = w.inputs.cluster.contact.staleness();
+    watches.retain(|resource, _| crate::domain::Kind::ALL.iter().any(|kind| kind.plural() == resource));
+    Snapshot {
+        t: now,
+        synced: w.synced.len() >= w.expected_kinds,
+        leader: false,
+        watches,
+        sources: w.source_states.clone(),
+        degraded,
+        thresholds: active.state.clone(),
+        workloads: Vec::new(),
+        skipped: w.skipped,
+    }
+}
+
+/// Every watched workload.
+pub(super) fn workloads(w: &Watchdog) -> Vec<WorkloadStatus> {
+    let now = w.inputs.clock.now();
+    let freezes = w.inputs.freezes.borrow().clone();
+    w.tracker
         .views()
         .map(|view| {
             let id = &view.id;
@@ -44,20 +64,7 @@ pub(super) fn take(w: &Watchdog) -> Snapshot {
                 under_watch: live.is_some(),
             }
         })
-        .collect();
-    let mut watches = w.inputs.cluster.contact.staleness();
-    watches.retain(|resource, _| crate::domain::Kind::ALL.iter().any(|kind| kind.plural() == resource));
-    Snapshot {
-        t: now,
-        synced: w.synced.len() >= w.expected_kinds,
-        leader: false,
-        watches,
-        sources: w.source_states.clone(),
-        degraded,
-        thresholds: active.state.clone(),
-        workloads,
-        skipped: w.skipped,
-    }
+        .collect()
 }
 
 fn watch_until(live: &Live) -> Option<f64> {

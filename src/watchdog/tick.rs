@@ -36,7 +36,7 @@ impl Watchdog {
                 self.source_states.insert(source.clone(), SourceState { ok: *ok, last_good, reason: reason.clone() });
                 metrics::source_read(reading.source, *ok, reading.took, now);
             }
-            self.docket.observe(observed);
+            self.take(observed);
         }
         self.outstanding = self.outstanding.saturating_sub(1);
         if self.outstanding == 0 {
@@ -68,6 +68,11 @@ impl Watchdog {
             // After an undo the convicting trial stays in the docket until the watch of the undo takes it over.
             let of_trial = |live: &&mut Live| live.purpose == Purpose::Trial && live.to == judgement.to;
             let Some(live) = self.live.get_mut(&judgement.workload).filter(of_trial) else { continue };
+            if judgement.baseline_good == Some(false) && !std::mem::replace(&mut live.doubted, true) {
+                let (workload, uid) = (judgement.workload.clone(), live.view.uid.clone());
+                self.decide(Decision::Doubted { workload, uid, revision: judgement.from.clone() }).await;
+            }
+            let Some(live) = self.live.get_mut(&judgement.workload) else { continue };
             let due = live.due(&judgement, now, SAY_AGAIN);
             let changed = live.judgement.as_ref().is_none_or(|old| old.verdict != judgement.verdict);
             live.judgement = Some(judgement.clone());

@@ -62,8 +62,9 @@ pub(crate) async fn run(plane: &Plane, lastgood: &Path, out: &Path, scale: &Scal
         env: &[],
     };
     let mut daemon = Daemon::start(plane, lastgood, &launch).await?;
-    let process = ProcessFigures::find(&folder.join("config-scale"))?;
+    // On a busy machine a child takes a while to become the program that it is to be.
     daemon.wait_ready(&plane.http).await?;
+    let process = ProcessFigures::find(&folder.join("config-scale"))?;
     told.say(&format!("\nsynced: {}", process.memory()?));
     sleep(Duration::from_secs(20)).await;
     told.say(&format!("20 s later: {}, {} live trials", process.memory()?, trials(plane, &daemon).await?));

@@ -8,7 +8,7 @@ fn undone(seed: u64, bad: Does) -> (Story, f64) {
     story.roll(4, 15.0);
     story.until(240.0, &new_pods(bad), &mut |_| ());
     let t = story.t;
-    story.docket.watch_recovery(t, workload(), "b".into(), "a".into(), rules());
+    story.docket.watch_recovery(t, workload(), "b".into(), "a".into(), rules(), None);
     assert!(story.docket.is_empty());
     for pod in &mut story.pods {
         pod.gone.get_or_insert(t + 20.0);
@@ -65,6 +65,49 @@ fn an_undo_that_did_not_help_is_said_after_half_the_time() {
         "{}",
         first.explanation
     );
+}
+
+/// The daemon restarts right after the undo: the trial that convicted is gone, and so are its limits.
+fn restarted(seed: u64, bad: Does) -> (Story, f64, Conviction) {
+    let mut story = Story::new(seed, FINE);
+    story.roll(4, 15.0);
+    let (_, judgement) = story.fails(240.0, &new_pods(bad)).expect("a conviction");
+    let Verdict::Fail(reason) = judgement.verdict else { panic!("{}", judgement.explanation) };
+    let t = story.t;
+    story.docket = Docket::with_interval(15.0);
+    let convicted = Conviction { reason: Some(reason), limits: judgement.limits };
+    story.docket.watch_recovery(t, workload(), "b".into(), "a".into(), rules(), Some(convicted));
+    for pod in &mut story.pods {
+        pod.gone.get_or_insert(t + 20.0);
+    }
+    for i in 0..4 {
+        story.add(&format!("c-{i}"), "a", "n1", t + 1.0, Some(t + 10.0));
+    }
+    (story, t, convicted)
+}
+
+#[test]
+fn after_a_restart_slow_is_still_judged_by_latency() {
+    let slow = Does { slow: 3.0, ..FINE };
+    let (mut story, undo, convicted) = restarted(32, slow);
+    let cut = convicted.limits.latency.expect("a latency limit");
+    assert!(cut.seconds > 0.0 && cut.quantile > 0.4, "{cut:?}");
+    let said = watch(&mut story, undo, 600.0, &|_, _| slow);
+    assert!(said.iter().all(|(_, r)| r.state != RecoveryState::Helped), "requests without errors prove nothing");
+    assert_eq!(said.last().unwrap().1.state, RecoveryState::DidNotHelp, "{}", said.last().unwrap().1.explanation);
+    let (mut story, undo, _) = restarted(32, slow);
+    let last = watch(&mut story, undo, 600.0, &|_, _| FINE).pop().unwrap().1;
+    assert_eq!(last.state, RecoveryState::Helped, "{}", last.explanation);
+    assert!(last.explanation.contains("took longer than"), "{}", last.explanation);
+}
+
+#[test]
+fn a_watch_that_is_opened_again_keeps_what_was_broken() {
+    let (mut story, undo, _) = restarted(32, Does { slow: 3.0, ..FINE });
+    // Other thresholds: the watch begins anew, and nobody tells it what was broken.
+    story.docket.watch_recovery(undo, workload(), "b".into(), "a".into(), rules(), None);
+    let said = watch(&mut story, undo, 600.0, &|_, _| Does { slow: 3.0, ..FINE });
+    assert!(said.iter().all(|(_, r)| r.state != RecoveryState::Helped));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::{Scenario, build::*, scenario};
 use crate::{
-    bench::world::{Behaviour, Effect, Harm, Load, Moment, T0, Who},
+    bench::world::{Behaviour, Effect, Harm, Load, Moment, T0, Truth, Who},
     domain::{FailReason, HoldReason, UnknownReason},
 };
 
@@ -157,6 +157,27 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         w.errors(from, 0.12, 420.0);
         (w.faults[0].lasts, w.faults[0].every) = (120.0, Some(300.0));
         w.deploys[0].bad_share = None;
+        w
+    }),
+    scenario("A19", "two bad rollouts in a row: only what was before both is good", |r| {
+        let mut w = typical(r);
+        w.subject().rps = r.magnitude(20.0, 200.0);
+        let (share, start_up) = (r.between(0.1, 0.6), r.magnitude(5.0, 30.0));
+        w.deploys[0].start_up = start_up;
+        w.fault(NEW, FIRST_REQUEST, Effect::ErrorsTo(share));
+        w.deploys[0].truth = Truth::Either(0.0);
+        // So soon that the first one is not convicted yet: nobody has undone anything.
+        let second = w.deploy(SUBJECT, T0 + start_up + r.between(5.0, 15.0), "b", "c", start_up);
+        let from = Moment::FirstReady(second, 0.0);
+        w.fault(Who::Revision(SUBJECT, "c"), from, Effect::ErrorsTo(share));
+        w.must_undo_of(second, Harm::From(from), 300.0, &[FailReason::Errors]);
+        w
+    }),
+    scenario("A20", "failures answer at once: 15 % fail, and the p95 gets better", |r| {
+        let mut w = typical(r);
+        w.subject().rps = r.magnitude(20.0, 200.0);
+        w.errors(FIRST_REQUEST, 0.15, 240.0);
+        w.fault(NEW, FIRST_REQUEST, Effect::Slower(0.5));
         w
     }),
 ];

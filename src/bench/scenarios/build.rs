@@ -3,7 +3,10 @@
 use crate::{
     bench::{
         random::Random,
-        world::{Behaviour, Deploy, Effect, Fault, Harm, Moment, Service, T0, Truth, WATCH, Who, World},
+        world::{
+            BUCKETS, Behaviour, Deploy, Effect, FINE_BUCKETS, Fault, Harm, Moment, OTEL_BUCKETS, Service, T0, Truth,
+            WATCH, Who, World,
+        },
     },
     domain::{FailReason, HoldReason, Kind, Seconds, UnknownReason, WorkloadId},
 };
@@ -62,6 +65,7 @@ pub(super) fn service(r: &mut Random, namespace: &str, name: &str, per_pod: bool
         noise: r.pick(&[f64::INFINITY, f64::INFINITY, 50.0]),
         median: r.magnitude(0.02, 0.2),
         sigma: r.between(0.5, 1.0),
+        buckets: r.pick(&[BUCKETS, OTEL_BUCKETS, FINE_BUCKETS]),
         per_pod,
         ..Service::default()
     }
@@ -91,6 +95,7 @@ impl World {
             stops_after: None,
             truth: Truth::Not,
             harm: Harm::From(Moment::At(f64::INFINITY)),
+            due: None,
             bad_share: None,
         });
         self.deploys.len() - 1
@@ -118,7 +123,7 @@ impl World {
     pub(super) fn must_undo_of(&mut self, deploy: usize, harm: Harm, within: Seconds, because: &'static [FailReason]) {
         let deploy = &mut self.deploys[deploy];
         deploy.harm = harm;
-        deploy.truth = Truth::Undo { within, target: deploy.from, because };
+        deploy.truth = Truth::Undo { within, targets: &["a"], because };
     }
 
     pub(super) fn must_hold(&mut self, harm: Harm, because: &'static [HoldReason], unknown: &'static [UnknownReason]) {

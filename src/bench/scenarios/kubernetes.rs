@@ -124,13 +124,13 @@ fn two_rollouts(r: &mut Random) -> World {
     let (share, start_up) = (r.between(0.1, 0.8), r.magnitude(5.0, 40.0));
     w.deploys[0].start_up = start_up;
     if r.chance(0.5) {
-        // The first one is still under watch: it is not known good, what was before it is.
+        // The first one is good, but still under watch: both it and what was before it are good to go back to.
         let bad = w.deploy(SUBJECT, T0 + r.between(600.0, 1_000.0), "b", "c", start_up);
         let from = Moment::FirstReady(bad, 0.0);
         w.fault(Who::Revision(SUBJECT, "c"), from, Effect::ErrorsTo(share));
         w.must_undo_of(bad, Harm::From(from), 240.0, &[FailReason::Errors]);
-        if let Truth::Undo { target, .. } = &mut w.deploys[bad].truth {
-            *target = "a";
+        if let Truth::Undo { targets, .. } = &mut w.deploys[bad].truth {
+            *targets = &["b", "a"];
         }
         w.end = T0 + WATCH + 600.0;
     } else {

@@ -57,6 +57,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         w.fault(NEW, Moment::At(0.0), Effect::SlowerEachMinute(0.05)).since_ready = true;
         // Ten minutes after it was Ready a pod is half as slow again: the limit.
         w.must_undo(Harm::From(Moment::FirstReady(0, 600.0)), 180.0, &[FailReason::Latency, FailReason::CrashLoop]);
+        // Every pod has its own clock; the service is as slow as that once its last pod is.
+        w.deploys[0].due = Some(Moment::Done(0, 600.0));
         w
     }),
     clean("S13", "each new pod is six times slower for its first 45 seconds", |r| {

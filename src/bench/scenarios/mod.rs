@@ -11,7 +11,10 @@ mod kubernetes;
 mod latency;
 mod monitoring;
 
-use super::{random::Random, world::World};
+use super::{
+    random::Random,
+    world::{Moment, World},
+};
 
 /// One scenario.
 #[derive(Debug, Clone, Copy)]
@@ -55,6 +58,15 @@ pub fn all() -> Vec<Scenario> {
 /// The scenario with this id, in any case.
 pub fn find(id: &str) -> Option<Scenario> {
     all().into_iter().find(|scenario| scenario.id.eq_ignore_ascii_case(id))
+}
+
+/// A step of failures of this size at this traffic, a minute after an otherwise clean rollout.
+pub(super) fn step(seed: u64, share: f64, rps: f64) -> (World, Random) {
+    let mut random = Random::new(seed ^ share.to_bits() ^ rps.to_bits().rotate_left(17));
+    let mut world = build::typical(&mut random);
+    (world.subject().rps, world.subject().pods, world.deploys[0].start_up) = (rps, 4, 10.0);
+    world.errors(Moment::Done(0, 60.0), share, f64::INFINITY);
+    (world, random)
 }
 
 const fn scenario(id: &'static str, title: &'static str, build: fn(&mut Random) -> World) -> Scenario {
