@@ -10,6 +10,7 @@ use super::{
     family::Latency,
     health::Answer,
     trial::Trial,
+    tuning::FACT_SHARE,
 };
 use crate::domain::{Finding, FindingCounts, HoldReason};
 
@@ -52,6 +53,7 @@ fn line(signal: &str, stream: &str, new: String, says: &str) -> Finding {
         log_e: None,
         since: None,
         counts: None,
+        would_pass_if: None,
         says: says.to_owned(),
     }
 }
@@ -70,7 +72,13 @@ fn pods(trial: &Trial, fact: Option<&Fact>) -> Finding {
         None if all > 0 && ready == all => "clean".to_owned(),
         None => "not all Ready".to_owned(),
     };
+    let fewest = (all as f64 * FACT_SHARE).ceil().max(1.0);
+    let passes = fact.map(|fact| match fact.hold {
+        Some(_) => format!("fewer than {fewest} of {all} new pods failed; undone if nothing else explained it"),
+        None => format!("fewer than {fewest} of {all} new pods failed"),
+    });
     Finding {
+        would_pass_if: passes.filter(|_| all > 0),
         old: Some(format!("{old_ready} of {old_all} Ready")),
         since: fact.and_then(|fact| fact.since),
         ..line("pods", "cluster", format!("{ready} of {all} Ready"), &says)
@@ -78,10 +86,16 @@ fn pods(trial: &Trial, fact: Option<&Fact>) -> Finding {
 }
 
 fn counted(signal: &str, stream: &str, evidence: &Evidence, before: Tally, said: &Said) -> Finding {
+    let what = if signal == "latency" { "slower" } else { "failed" };
     // While it is suspected, what counts is the time since it began; otherwise the whole watch.
     let onset = evidence.onset().filter(|_| evidence.fired());
     let (new, old) = onset.map_or((evidence.new_total(), evidence.old_total()), |onset| (onset.new, onset.old));
+    // What would have to be otherwise: the ratio within the limit, whatever chance makes of it.
+    let most = (evidence.theta() * new.total).floor();
+    let wrong = !matches!(said.opinion, Opinion::Clean | Opinion::Silent) && new.bad > most;
     Finding {
+        would_pass_if: wrong
+            .then(|| format!("at most {most} of {} {what}, not {}", new.total.round(), new.bad.round())),
         old: share(old),
         before: share(before),
         log_e: Some(evidence.log_e()),
@@ -132,7 +146,9 @@ fn probe(answer: &Answer) -> Finding {
         (false, _) if answer.new.0 == 0 => "clean",
         (false, _) => "not enough",
     };
+    let passes = (answer.since.is_some() || answer.fails).then(|| "one new pod passed it once".to_owned());
     Finding {
+        would_pass_if: passes,
         old: (answer.old.1 > 0).then(|| of(answer.old)),
         since: answer.since,
         ..line("health", &format!("probe {}", answer.probe), of(answer.new), says)

@@ -166,7 +166,11 @@ fn concentration(evidence: &Evidence, onset: &Onset, around: &Surroundings<'_>) 
     let holds =
         |gone: &[u32]| evidence.without(gone) >= LEVEL / 2.0 && rest(gone).ratio().is_some_and(|ratio| ratio > theta);
     let left = rest(&[*worst]);
-    if !holds(&[*worst]) {
+    // Pods that are bad alike need not each be convicted: the worst of several is the worst by chance, too.
+    let alike = evidence.without(&[*worst]) > 0.0
+        && left.ratio().is_some_and(|ratio| ratio > theta)
+        && split::log_split(*its, left) < ALIKE;
+    if !holds(&[*worst]) && !alike {
         // Clean others are an answer; few requests of the others are none yet.
         if evidence.without(&[*worst]) > 0.0 && left.ratio().is_some_and(|ratio| ratio > theta) {
             return Gate::Wait("the other new pods have not served enough to tell whether it is one pod".to_owned());

@@ -15,9 +15,9 @@ pub(super) const GRID_TOP: f64 = 0.9;
 /// No alternative above this (2.3).
 pub(super) const GRID_MAX: f64 = 0.95;
 /// Distance of two starts of the test (2.3: every 60 s).
-pub(super) const START_EVERY: Seconds = 30.0;
+pub(super) const START_EVERY: Seconds = 60.0;
 /// Most starts of one watch; a longer watch spreads them (2.10: ≤ 31).
-pub(super) const STARTS: f64 = 60.0;
+pub(super) const STARTS: f64 = 30.0;
 /// Half-life of the prior weight of a start by its distance from the first one (2.3: 10 min).
 pub(super) const START_HALF_LIFE: Seconds = 600.0;
 /// Share of the prior for starts after the planned watch, which goes on when requests are few.
@@ -197,7 +197,7 @@ pub(super) const SEASON_AFTER: Seconds = 3600.0;
 /// What peers remember of latency for the next day: a day and the window around it.
 pub(super) const SEASON_MEMORY: Seconds = 86_400.0 + BASELINE + SEASON_BIN;
 /// What a peer was like right before the minutes in question.
-pub(super) const LAST_MINUTES: Seconds = 300.0;
+pub(super) const LAST_MINUTES: Seconds = 120.0;
 /// Undo decisions within [`BREAKER_WINDOW`] after which no further rollout is undone (2.5.7).
 pub(super) const BREAKER: usize = 3;
 /// See [`BREAKER`].
@@ -212,3 +212,5 @@ pub(super) const LATENCY_BIN: Seconds = 30.0;
 pub(super) const PROBIT_LEAST: f64 = 20.0;
 /// Share of its own length that a stretch before the rollout must last to excuse one after it.
 pub(super) const STRETCH_LEAST: f64 = 0.6;
+/// Evidence that the worst pod is worse than the others, below which they are alike: ln 3.
+pub(super) const ALIKE: f64 = 1.098_612_288_668_11;

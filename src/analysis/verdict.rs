@@ -11,7 +11,7 @@ use super::{
     tuning::*,
 };
 use crate::domain::{
-    AppliedLimits, Conviction, FailReason, HoldReason, Judgement, LatencyCut, Seconds, UnknownReason, Verdict,
+    AppliedLimits, Conviction, FailReason, HoldReason, Judgement, LatencyCut, Seconds, Severity, UnknownReason, Verdict,
 };
 
 impl Trial {
@@ -34,6 +34,11 @@ impl Trial {
             findings: findings::table(self, draft),
             harm_since: since,
             baseline_good: self.baseline_good(),
+            severity: match verdict {
+                Verdict::Fail(reason) => Some(self.severity(reason, draft)),
+                _ => None,
+            },
+            convicted: self.convicted.filter(|_| matches!(verdict, Verdict::Fail(_))),
             limits: self.limits(),
         }
     }
@@ -49,6 +54,19 @@ impl Trial {
         AppliedLimits {
             errors: self.errors.as_ref().map(|family| family.evidence.theta()),
             latency: cut.map(|cut| LatencyCut { seconds: cut.seconds, quantile: cut.quantile }),
+        }
+    }
+
+    /// How bad it is: what still serves counts.
+    fn severity(&self, reason: FailReason, draft: &Draft) -> Severity {
+        let half = |said: &Said| said.case.as_ref().is_some_and(|case| case.shift >= HALF);
+        match reason {
+            FailReason::Latency => Severity::Medium,
+            FailReason::Health => Severity::Critical,
+            FailReason::Errors if half(&draft.errors) || half(&draft.callers) => Severity::Critical,
+            FailReason::Errors => Severity::High,
+            _ if self.roster.all().any(|pod| pod.live() && pod.state.ready) => Severity::High,
+            _ => Severity::Critical,
         }
     }
 

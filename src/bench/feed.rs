@@ -12,7 +12,8 @@ use super::{
     world::{SCRAPE, T0, WATCH, World},
 };
 use crate::domain::{
-    Counts, Observation, Observed, PodId, PodState, ProbeOutcome, ProbeResult, Revision, RolloutCondition, Seconds,
+    Counts, Kind, Observation, Observed, PodId, PodState, ProbeOutcome, ProbeResult, Revision, RolloutCondition,
+    Seconds, WorkloadId,
 };
 use std::collections::BTreeMap;
 
@@ -57,7 +58,7 @@ enum Event {
 }
 
 /// The observation of one target, changed in place.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Line {
     observed: Observed,
     /// Bucket of each key of the histogram, in the order of its text.
@@ -108,16 +109,19 @@ impl Feed {
         (self.world, self.ledger)
     }
 
+    /// One line for each process, then one for each service's callers.
     fn make_lines(&self) -> Vec<Line> {
+        let services = &self.world.services;
+        let blank: Vec<Line> = services.iter().map(|service| Line::blank(service.buckets)).collect();
         let pods = self.flow.processes.iter().map(|process| {
-            let service = &self.world.services[process.life.service];
-            let pod = PodId::new(service.id.namespace.clone(), process.life.name.clone());
-            (Observation::Counters { pod, counts: Counts::default() }, service.buckets)
+            let service = process.life.service;
+            let pod = PodId::new(services[service].id.namespace.clone(), process.life.name.clone());
+            blank[service].about(|counts| Observation::Counters { pod, counts })
         });
-        let callers = self.world.services.iter().map(|service| {
-            (Observation::Callers { workload: service.id.clone(), counts: Counts::default() }, service.buckets)
+        let callers = services.iter().zip(&blank).map(|(service, blank)| {
+            blank.about(|counts| Observation::Callers { workload: service.id.clone(), counts })
         });
-        pods.chain(callers).map(|(what, bounds)| Line::new(what, bounds)).collect()
+        pods.chain(callers).collect()
     }
 
     fn say(&mut self, t: Seconds, what: Observation) {
@@ -351,19 +355,20 @@ impl Feed {
 }
 
 impl Line {
-    fn new(what: Observation, bounds: &[f64]) -> Self {
-        let names = || bounds.iter().map(f64::to_string).chain(["+Inf".to_owned()]);
-        let map: BTreeMap<String, f64> = names().map(|name| (name, 0.0)).collect();
-        let order = map.keys().filter_map(|key| names().position(|name| name == *key)).collect();
-        let mut line = Self {
-            observed: Observed { t: 0.0, what },
-            order,
-            sums: vec![0.0; bounds.len() + 1],
-            last: f64::NEG_INFINITY,
-        };
-        if let Some(counts) = line.counts() {
-            counts.latency = Some(map);
-        }
+    /// Of nobody yet.
+    fn blank(bounds: &[f64]) -> Self {
+        let names: Vec<String> = bounds.iter().map(f64::to_string).chain(["+Inf".to_owned()]).collect();
+        let map: BTreeMap<String, f64> = names.iter().map(|name| (name.clone(), 0.0)).collect();
+        let order = map.keys().filter_map(|key| names.iter().position(|name| name == key)).collect();
+        let counts = Counts { latency: Some(map), ..Counts::default() };
+        let what = Observation::Callers { workload: WorkloadId::new("", Kind::Deployment, ""), counts };
+        Self { observed: Observed { t: 0.0, what }, order, sums: vec![0.0; names.len()], last: f64::NEG_INFINITY }
+    }
+
+    fn about(&self, what: impl FnOnce(Counts) -> Observation) -> Self {
+        let mut line = self.clone();
+        let counts = line.counts().map(std::mem::take).unwrap_or_default();
+        line.observed.what = what(counts);
         line
     }
 

@@ -106,8 +106,22 @@ impl Random {
         if mean > EXACT_MEAN {
             return (mean + (mean * (1.0 - p)).sqrt() * self.normal()).round().clamp(0.0, n);
         }
+        self.few(n, p, (-p).ln_1p())
+    }
+
+    /// As [`Random::binomial`], where the logarithm of 1 − p is known: it is half of the work.
+    pub(super) fn binomial_of(&mut self, n: f64, p: f64, ln_rest: f64) -> f64 {
+        if n > 0.0 && p > 0.0 && p <= 0.5 && n * p <= EXACT_MEAN {
+            self.few(n, p, ln_rest)
+        } else {
+            self.binomial(n, p)
+        }
+    }
+
+    /// Inversion, for p up to one half and a small mean.
+    fn few(&mut self, n: f64, p: f64, ln_rest: f64) -> f64 {
         let odds = p / (1.0 - p);
-        let (mut left, mut chance, mut count) = (self.uniform(), (n * (-p).ln_1p()).exp(), 0.0);
+        let (mut left, mut chance, mut count) = (self.uniform(), (n * ln_rest).exp(), 0.0);
         while left > chance && count < n && chance > 0.0 {
             left -= chance;
             chance *= odds * (n - count) / (count + 1.0);

@@ -112,9 +112,13 @@ fn one(scenario: &Scenario, seed: u64, shared: &Shared, judges: Judges<'_>, tall
             (judge, lists)
         })
         .collect();
+    let rollouts = world.deploys.len();
     let (world, ledger) = Feed::new(world, random).run(&mut |observed| {
         for (judge, said) in &mut judges {
-            judge.observe(observed, said);
+            // Nothing that is said after the last rollout was undone counts; to go on would only take time.
+            if said.iter().any(|said| undos(said) < rollouts) {
+                judge.observe(observed, said);
+            }
         }
     });
     let mut add = |name, said: &[Said]| {
@@ -129,6 +133,10 @@ fn one(scenario: &Scenario, seed: u64, shared: &Shared, judges: Judges<'_>, tall
         add(NEVER, &[]);
         add(ORACLE, &oracle(&world, &ledger));
     }
+}
+
+fn undos(said: &[Said]) -> usize {
+    said.iter().filter(|said| matches!(said.what, What::Undo(_))).count()
 }
 
 /// Undoes what must be undone at the moment of the first harm.

@@ -38,8 +38,8 @@ pub(super) struct Latencies {
     median: f64,
     sigma: f64,
     bounds: &'static [f64],
-    /// Factor in percent → the chance of each bucket given that no bucket before it was hit.
-    shares: Vec<(i32, Vec<f64>)>,
+    /// Factor in percent → the chance of each bucket given that no bucket before it was hit, and ln of the rest.
+    shares: Vec<(i32, Vec<(f64, f64)>)>,
 }
 
 impl Latencies {
@@ -62,7 +62,7 @@ impl Latencies {
                 let beyond = above((bound / median).ln() / self.sigma);
                 let share = if left > 1e-12 { ((left - beyond) / left).clamp(0.0, 1.0) } else { 1.0 };
                 left = beyond;
-                share
+                (share, (-share).ln_1p())
             })
             .collect();
         self.shares.push((key, shares));
@@ -73,11 +73,11 @@ impl Latencies {
     pub(super) fn draw(&mut self, random: &mut Random, requests: f64, factor: f64, buckets: &mut [f64]) {
         let which = self.shares(factor);
         let mut left = requests;
-        for (share, bucket) in self.shares[which].1.iter().zip(buckets.iter_mut()) {
+        for ((share, rest), bucket) in self.shares[which].1.iter().zip(buckets.iter_mut()) {
             if left <= 0.0 {
                 return;
             }
-            let here = random.binomial(left, *share);
+            let here = random.binomial_of(left, *share, *rest);
             *bucket += here;
             left -= here;
         }

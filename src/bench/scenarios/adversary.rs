@@ -166,7 +166,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         w.deploys[0].start_up = start_up;
         w.fault(NEW, FIRST_REQUEST, Effect::ErrorsTo(share));
         w.deploys[0].truth = Truth::Either(0.0);
-        let second = w.deploy(SUBJECT, T0 + start_up + r.between(20.0, 400.0), "b", "c", start_up);
+        // So soon that the first one is not convicted yet: nobody has undone anything.
+        let second = w.deploy(SUBJECT, T0 + start_up + r.between(5.0, 15.0), "b", "c", start_up);
         let from = Moment::FirstReady(second, 0.0);
         w.fault(Who::Revision(SUBJECT, "c"), from, Effect::ErrorsTo(share));
         w.must_undo_of(second, Harm::From(from), 300.0, &[FailReason::Errors]);
