@@ -215,7 +215,7 @@ fn s27_a_bad_callee_and_a_clean_caller_blames_the_callee_and_measures_again() {
         let text = held(&seen, "web", HoldReason::Dependency).unwrap();
         assert!(text.contains("shop/Deployment/pay"), "{text}");
         // The callee is undone: the caller is clean, and passes.
-        world.docket.watch_recovery(world.t, id("pay"), "b".into(), "a".into(), rules());
+        world.docket.watch_recovery(world.t, id("pay"), "b".into(), "a".into(), rules(), None);
         for member in world.members.iter_mut().filter(|m| m.state.workload == id("pay")) {
             member.state.deleted = member.state.revision.0 == "b";
         }
