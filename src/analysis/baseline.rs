@@ -148,12 +148,15 @@ impl Baseline {
             (self.lifetime, Span::Lifetime)
         };
         let broken = before.total >= SOME_TRAFFIC && before.ratio().is_some_and(|ratio| ratio > limit);
+        let dispersion = self.dispersion(limit);
         let theta = if broken {
-            limit.max(bounds::upper(before.bad, before.total, BASELINE_CONFIDENCE)).min(1.0 - 1e-6)
+            // Errors that come in bursts tell less of their mean than as many single ones.
+            let (bad, total) = (before.bad / dispersion, before.total / dispersion);
+            limit.max(bounds::upper(bad, total, BASELINE_CONFIDENCE)).min(1.0 - 1e-6)
         } else {
             limit
         };
-        ErrorBaseline { theta, before, span, dispersion: self.dispersion(limit) }
+        ErrorBaseline { theta, before, span, dispersion }
     }
 
     /// φ = χ²/df of the bins: how much burstier than chance errors come here; 1 where bursts like that stay
@@ -169,7 +172,9 @@ impl Baseline {
         let chi: f64 = used.iter().map(|bin| (bin.bad - bin.total * p).powi(2) / (bin.total * p * (1.0 - p))).sum();
         let phi = (chi / df).max(1.0);
         let spread = ((phi - 1.0) * p * (1.0 - p) * used.len() as f64 / sum.total).sqrt();
-        if p + DISPERSION_REACH * spread < limit { 1.0 } else { phi.min(DISPERSION_MAX) }
+        // With few requests a bin the estimate is not worth more; with many it is exact, and grows with them.
+        let most = DISPERSION_MAX.max(sum.total / used.len() as f64 / DISPERSION_MAX);
+        if p + DISPERSION_REACH * spread < limit { 1.0 } else { phi.min(most) }
     }
 
     /// The cut for a latency limit (2.4): the limit's quantile, or the median when it was measured

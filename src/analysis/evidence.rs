@@ -4,81 +4,14 @@
 //! evidence is a mixture over alternatives and over starts every minute; it never exceeds a
 //! nonnegative supermartingale, so looking at it every tick costs nothing (Ville).
 
-use super::{counter::Tally, series::Series, tuning::*};
+use super::{
+    counter::Tally,
+    hypothesis::{Hypothesis, Prior, log_sum_exp},
+    series::Series,
+    tuning::*,
+};
 use crate::domain::Seconds;
 use std::collections::{BTreeMap, VecDeque};
-
-/// The limit under test and the alternatives to it.
-#[derive(Debug, Clone)]
-pub(super) struct Hypothesis {
-    theta: f64,
-    /// ln(q/θ) and ln((1−q)/(1−θ)) of each alternative.
-    grid: Vec<(f64, f64)>,
-}
-
-impl Hypothesis {
-    pub(super) fn new(theta: f64) -> Self {
-        let mut alternatives: Vec<f64> = GRID.iter().map(|k| k * theta).chain([GRID_TOP]).collect();
-        alternatives.retain(|&q| q > theta && q <= GRID_MAX);
-        let grid = alternatives.iter().map(|q| ((q / theta).ln(), ((1.0 - q) / (1.0 - theta)).ln())).collect();
-        Self { theta, grid }
-    }
-
-    pub(super) fn theta(&self) -> f64 {
-        self.theta
-    }
-
-    /// Log likelihood ratio of the mixture of alternatives; 0 when the limit is so high that no
-    /// alternative is left.
-    pub(super) fn log_lr(&self, tally: Tally) -> f64 {
-        if self.grid.is_empty() || tally.total <= 0.0 {
-            return 0.0;
-        }
-        let good = tally.total - tally.bad;
-        log_sum_exp(self.grid.iter().map(|(up, down)| tally.bad * up + good * down)) - (self.grid.len() as f64).ln()
-    }
-}
-
-pub(super) fn log_sum_exp(terms: impl Iterator<Item = f64> + Clone) -> f64 {
-    let top = terms.clone().fold(f64::NEG_INFINITY, f64::max);
-    if !top.is_finite() {
-        return top;
-    }
-    top + terms.map(|term| (term - top).exp()).sum::<f64>().ln()
-}
-
-/// When tests start, and how much each start is believed beforehand. Fixed before the data is
-/// seen, or the mixture would not be a fair bet.
-#[derive(Debug, Clone)]
-struct Prior {
-    spacing: Seconds,
-    starts: u32,
-    decay_sum: f64,
-}
-
-impl Prior {
-    fn new(watch: Seconds) -> Self {
-        let spacing = START_EVERY.max(watch / STARTS);
-        let starts = (watch / spacing).floor() as u32 + 1;
-        let decay_sum = (0..starts).map(|i| Self::decay(i, spacing)).sum();
-        Self { spacing, starts, decay_sum }
-    }
-
-    fn decay(i: u32, spacing: Seconds) -> f64 {
-        (-f64::from(i) * spacing / START_HALF_LIFE).exp2()
-    }
-
-    /// Weight of start `j`; all of them, without end, sum to 1.
-    fn weight(&self, j: u32) -> f64 {
-        let (round, i) = (j / self.starts, j % self.starts);
-        let share = match round {
-            0 => 1.0 - LATE_PRIOR - FIRST_PRIOR,
-            k => LATE_PRIOR / (f64::from(k) * f64::from(k + 1)),
-        };
-        let first = if j == 0 { FIRST_PRIOR } else { 0.0 };
-        first + share * (0.5 * Self::decay(i, self.spacing) / self.decay_sum + 0.5 / f64::from(self.starts))
-    }
-}
 
 /// What was counted between one start and the next.
 #[derive(Debug, Clone, Default)]
@@ -246,7 +179,7 @@ impl Evidence {
     /// Whether old pods that serve in the same seconds are clean: then no burst of the cluster's explains it.
     fn beside_clean(&self, t: Seconds) -> bool {
         let old: Tally = self.recent.iter().filter(|moment| moment.t > t - BESIDE).map(|moment| moment.old).sum();
-        old.total >= SOME_TRAFFIC && old.ratio().is_some_and(|ratio| ratio <= self.hypothesis.theta)
+        old.total >= SOME_TRAFFIC && old.ratio().is_some_and(|ratio| ratio <= self.hypothesis.theta())
     }
 
     /// Slew limit and fading (2.3): evidence rises only so fast per second of bad time, and fades,
@@ -270,18 +203,22 @@ impl Evidence {
             if nearly_all && new.total >= BESIDE_REQUESTS && self.beside_clean(t) {
                 step = step.max(served / self.pace[0]);
             }
-            self.log_m.min(self.log_e.max(0.0) + LEVEL * step)
+            // Targets are not scraped all at once: a fault that has ended is still seen by some for one more
+            // tick, which is bad time only as far as it is as bad as the minute before.
+            let usual = self.last(t, NOW).0.ratio().unwrap_or(1.0).max(f64::MIN_POSITIVE);
+            let as_bad = new.ratio().map_or(1.0, |ratio| (ratio / usual).min(1.0));
+            self.log_m.min(self.log_e.max(0.0) + LEVEL * step * as_bad)
         } else {
             // Without any request nothing speaks for it either.
             let fade = if new.total > 0.0 { FADE } else { FADE_SILENT };
             self.log_m.min(self.log_e * (-elapsed / fade).exp2())
         };
         self.fired = if self.fired {
-            let within = self.last(t, RELEASE).0.ratio().is_some_and(|ratio| ratio <= self.hypothesis.theta);
+            let within = self.last(t, RELEASE).0.ratio().is_some_and(|ratio| ratio <= self.hypothesis.theta());
             self.log_e >= LEVEL / 2.0 && !within
         } else {
             let (all, warm) = self.last(t, NOW);
-            let over = |tally: Tally| tally.ratio().is_some_and(|ratio| ratio > self.hypothesis.theta);
+            let over = |tally: Tally| tally.ratio().is_some_and(|ratio| ratio > self.hypothesis.theta());
             let catastrophic = all.ratio().is_some_and(|ratio| ratio >= HALF);
             // Steps of a quarter of the level make the level, whatever the last bit says.
             self.log_e >= LEVEL - 1e-9 && over(all) && (catastrophic || over(warm))
@@ -351,12 +288,12 @@ impl Evidence {
 
     /// Whether the share of bad requests lies above the limit now.
     pub(super) fn over_now(&self, t: Seconds) -> bool {
-        self.last(t, NOW).0.ratio().is_some_and(|ratio| ratio > self.hypothesis.theta)
+        self.last(t, NOW).0.ratio().is_some_and(|ratio| ratio > self.hypothesis.theta())
     }
 
     /// The same test with nothing seen yet.
     pub(super) fn anew(&self, watch: Seconds) -> Self {
-        Self::new(self.hypothesis.theta, self.pace, watch)
+        Self::new(self.hypothesis.theta(), self.pace, watch)
     }
 
     /// All requests of new pods so far.

@@ -29,6 +29,7 @@ mod gates;
 mod graph;
 mod health;
 mod histogram;
+mod hypothesis;
 mod issues;
 mod peers;
 #[cfg(test)]

@@ -6,7 +6,7 @@
 use super::{
     bounds,
     counter::Tally,
-    evidence::{Hypothesis, log_sum_exp},
+    hypothesis::{Hypothesis, log_sum_exp},
     tuning::*,
 };
 use crate::domain::Seconds;

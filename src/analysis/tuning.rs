@@ -197,7 +197,7 @@ pub(super) const SEASON_AFTER: Seconds = 3600.0;
 /// What peers remember of latency for the next day: a day and the window around it.
 pub(super) const SEASON_MEMORY: Seconds = 86_400.0 + BASELINE + SEASON_BIN;
 /// What a peer was like right before the minutes in question.
-pub(super) const LAST_MINUTES: Seconds = 300.0;
+pub(super) const LAST_MINUTES: Seconds = 120.0;
 /// Undo decisions within [`BREAKER_WINDOW`] after which no further rollout is undone (2.5.7).
 pub(super) const BREAKER: usize = 3;
 /// See [`BREAKER`].

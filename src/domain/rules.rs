@@ -282,3 +282,21 @@ pub struct Brake {
     /// In how long.
     pub window: Duration,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_high_ones_wait_and_only_medium_ones_are_told() {
+        let default = SeverityRules::default();
+        for severity in [Severity::Medium, Severity::High, Severity::Critical] {
+            assert_eq!(default.response(severity, 100.0, 100.0), Response::Undo, "today's behaviour");
+        }
+        let patient = SeverityRules { hotfix_window: Duration::from_secs(600), medium_is_told: true };
+        assert_eq!(patient.response(Severity::Critical, 100.0, 100.0), Response::Undo);
+        assert_eq!(patient.response(Severity::High, 100.0, 699.0), Response::Wait(700.0));
+        assert_eq!(patient.response(Severity::High, 100.0, 700.0), Response::Undo);
+        assert_eq!(patient.response(Severity::Medium, 100.0, 9999.0), Response::Tell);
+    }
+}

@@ -251,7 +251,8 @@ fn both_bad_the_deepest_goes_first_and_the_caller_only_waits_so_long() {
     world.roll("web", true);
     world.roll("pay", true);
     let bad = |name: &str, revision: &str, _: &str, _: f64| match (name, revision) {
-        ("web" | "pay", "b") => 0.7,
+        ("pay", "b") => 1.0,
+        ("web", "b") => 0.3,
         _ => CALM,
     };
     let seen = world.run(240.0, &bad);
@@ -399,4 +400,64 @@ fn peers_are_bounded_in_number_pods_and_time() {
     assert!(docket.peers() <= 1024 && docket.skipped() > 0, "{}", docket.peers());
     docket.judge(T0 + 10_000.0);
     assert_eq!(docket.peers(), 0, "what is silent is forgotten");
+}
+
+/// Callers see a third of the requests fail; new pods are not counted.
+fn seen_by_callers(names: &[&str], issues: bool) -> Vec<(String, Verdict, String)> {
+    let mut world = World::new(12, names, &[]);
+    world.past(&calm);
+    world.roll("pay", false);
+    // Not counted: their counters stand still, and so do those of the pods that went.
+    world.members.retain(|m| m.state.workload != id("pay") || m.state.revision.0 == "b");
+    let new: Vec<PodState> =
+        world.members.iter().filter(|m| m.state.workload == id("pay")).map(|m| m.state.clone()).collect();
+    world.members.retain(|m| m.state.workload != id("pay"));
+    let (mut requests, mut errors, mut seen) = (0.0, 0.0, Vec::new());
+    for i in 0..30 {
+        for state in &new {
+            world.say(Observation::Pod(state.clone()));
+        }
+        requests += 150.0;
+        errors += 50.0;
+        let counts = Counts { requests: Some(requests), errors: Some(errors), latency: None };
+        world.say(Observation::Callers { workload: id("pay"), counts });
+        if issues {
+            let (workload, revision, source) = (id("pay"), "b".into(), "sentry".to_owned());
+            world.say(Observation::Issues { workload, revision, source, new_issues: 1, events: 40 * i, users: 3 });
+        }
+        seen.extend(world.run(15.0, &calm));
+    }
+    seen
+}
+
+#[test]
+fn s22_callers_convict_only_where_peers_or_an_error_tracker_say_whose_doing_it_is() {
+    let seen = seen_by_callers(&NAMES, false);
+    assert!(failed(&seen, "pay"), "{seen:?}");
+    let seen = seen_by_callers(&["pay", "cart"], false);
+    assert!(!failed(&seen, "pay") && held(&seen, "pay", HoldReason::Unattributed).is_some(), "{seen:?}");
+    assert!(failed(&seen_by_callers(&["pay", "cart"], true), "pay"));
+}
+
+#[test]
+fn s49_an_error_tracker_never_convicts_alone() {
+    let run = |share: f64, events: u64| {
+        let mut world = World::new(13, &NAMES, &[]);
+        world.past(&calm);
+        world.roll("pay", true);
+        let (workload, source) = (id("pay"), "sentry".to_owned());
+        world.say(Observation::Issues { workload, revision: "b".into(), source, new_issues: 2, events, users: 9 });
+        let bad =
+            |name: &str, revision: &str, _: &str, _: f64| if (name, revision) == ("pay", "b") { share } else { CALM };
+        let mut first = None;
+        for _ in 0..40 {
+            if failed(&world.run(15.0, &bad), "pay") {
+                first.get_or_insert(world.t - T0);
+            }
+        }
+        first
+    };
+    assert_eq!(run(CALM, 3000), None);
+    let (alone, seconded) = (run(0.15, 3).unwrap(), run(0.15, 3000).unwrap());
+    assert!(seconded < alone, "{seconded} {alone}");
 }
