@@ -224,12 +224,12 @@ impl Feed {
             self.say(t, state(*look, since));
             last = *look;
         }
-        if life.gone < world.end {
-            if let Observation::Pod(mut gone) = state(last, None) {
-                (gone.deleted, gone.ready) = (true, false);
-                // Its name may live on: the one that takes it over speaks after it.
-                self.say(life.gone, Observation::Pod(gone));
-            }
+        if life.gone < world.end
+            && let Observation::Pod(mut gone) = state(last, None)
+        {
+            (gone.deleted, gone.ready) = (true, false);
+            // Its name may live on: the one that takes it over speaks after it.
+            self.say(life.gone, Observation::Pod(gone));
         }
         if life.ready.is_empty() {
             return;
