@@ -48,6 +48,8 @@ mod tests {
             convicted: None,
             harm_since: None,
             baseline_good: None,
+            severity: None,
+            convicted: None,
             limits: Default::default(),
         };
         speaks_for_itself(Some(&judgement), Some(watched), WATCH, false)

@@ -12,6 +12,7 @@ mod faults;
 mod feed;
 mod flow;
 mod judge;
+mod line;
 mod random;
 mod report;
 mod rivals;

@@ -210,7 +210,7 @@ impl Roll<'_> {
 
     fn change(&mut self, t: Seconds, change: &Change, deploys: &[&Deploy]) {
         let start_up = deploys.first().map_or(10.0, |deploy| deploy.start_up);
-        let now = |at: Seconds| at >= t && at <= t;
+        let now = |at: Seconds| at.total_cmp(&t).is_eq();
         match *change {
             Change::ScaleOut(at, service, revision, more) if service == self.service && now(at) => {
                 for _ in 0..more {

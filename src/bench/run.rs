@@ -102,13 +102,16 @@ pub fn run(scenarios: &[Scenario], seeds: &Range<u64>, shared: &Shared, judges: 
     })
 }
 
+/// What was decided, for each name of a judge.
+type Lists = Vec<Vec<Said>>;
+
 /// One run under all judges; all see the same observations.
 fn one(scenario: &Scenario, seed: u64, shared: &Shared, judges: Judges<'_>, tallies: &mut Tallies) {
     let (world, random) = scenario.world(seed);
-    let mut judges: Vec<(Box<dyn Judge>, Vec<Vec<Said>>)> = judges(shared, &world)
+    let mut judges: Vec<(Box<dyn Judge>, Lists)> = judges(shared, &world)
         .into_iter()
         .map(|judge| {
-            let lists = vec![Vec::new(); judge.names().len()];
+            let lists: Lists = vec![Vec::new(); judge.names().len()];
             (judge, lists)
         })
         .collect();

@@ -132,7 +132,7 @@ impl Tally {
                     *self.reasons.entry(word.to_owned()).or_default() += 1;
                 }
                 Truth::Either(from) => {
-                    self.wrong += u64::from(undo.is_some_and(|(t, _)| t < harm.min(world.end) + from && from > 0.0))
+                    self.wrong += u64::from(undo.is_some_and(|(t, _)| t < harm.min(world.end) + from && from > 0.0));
                 }
             }
         }

@@ -37,8 +37,11 @@ struct Kept {
     t: Seconds,
     what: Observation,
     /// Of a reading with a histogram, which then is not in `what`: its bounds and their counts.
-    latency: Option<(Arc<[String]>, Box<[f64]>)>,
+    latency: Option<Buckets>,
 }
+
+/// Bounds of a histogram, and the count of each.
+type Buckets = (Arc<[String]>, Box<[f64]>);
 
 impl Kept {
     fn whole(&self) -> Observed {
