@@ -927,7 +927,7 @@ fn fault_56_a_rate_that_swings_around_the_limit_does_not_flap() {
         story.latency = false;
         story.roll(4, 15.0);
         let swinging = |pod: &str, t: f64| {
-            let errors = if (t / 60.0) as u64 % 2 == 0 { low } else { high };
+            let errors = if ((t / 60.0) as u64).is_multiple_of(2) { low } else { high };
             if pod.starts_with('b') { Does { errors, ..FINE } } else { FINE }
         };
         let mut words = Vec::new();

@@ -2,7 +2,7 @@
 
 use crate::{
     play::{Plan, Played, play, unexpected},
-    story::{self, Story},
+    story::{self, Act, Fault, Step, Story, Workload},
     wrong,
 };
 use serde_json::json;
@@ -21,6 +21,36 @@ fn fault_09_a_daemon_that_dies_all_the_time_undoes_nothing_good() {
     let story = story::named("good-deploy");
     let played = play(&story, &Plan { deaths, ..Plan::default() });
     assert!(played.lives > 15, "{} lives", played.lives);
+    fine(&played, &story);
+}
+
+/// More workloads than one page holds, an API server that cannot stream lists, and a `continue` token that has expired
+/// when the second page is asked for: everything is listed anew, and the bad one among hundreds is undone.
+#[test]
+fn fault_32_a_list_of_many_pages_begins_anew_when_its_token_expires() {
+    let mut story = Story { crash: false, ..story::named("errors-all") };
+    let idle = |n| Workload { name: format!("idle-{n}"), replicas: 0, load: 0.0, ..story.workloads[0].clone() };
+    let idle: Vec<Workload> = (0..205).map(idle).collect();
+    story.workloads.extend(idle);
+    let refuse = |status, only: &str, times| {
+        let (how, only) = ("refuse".into(), only.into());
+        Act::Api(Fault { how, status, retry_after: None, only, times, chance: None })
+    };
+    let step = |act| Step { act, ..story.steps[0].clone() };
+    let mut steps = vec![
+        step(refuse(422, "streamingLists", None)),
+        step(refuse(410, "furtherPages", Some(2))),
+        step(Act::RestartDaemon(true)),
+    ];
+    steps.append(&mut story.steps);
+    story.steps = steps;
+    let played = play(&story, &Plan::default());
+    let answered = |further: bool| {
+        let listed = |url: &str| url.contains("/deployments?") && url.contains("limit=");
+        played.audit.iter().filter(|a| listed(&a.asked.url) && a.asked.url.contains("continue=") == further).count()
+    };
+    // Requests that a fault refuses are not in the audit: each refused second page shows as one more first page.
+    assert!(answered(false) >= 3 && answered(true) >= 1, "{} and {} pages", answered(false), answered(true));
     fine(&played, &story);
 }
 

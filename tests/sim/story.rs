@@ -141,7 +141,7 @@ pub struct Fault {
     /// Of `refuse`, in seconds.
     #[serde(default)]
     pub retry_after: Option<u32>,
-    /// `all`, `reads`, `writes`, `watches`, `undo`, `incidents`.
+    /// `all`, `reads`, `writes`, `watches`, `streamingLists`, `furtherPages`, `undo`, `incidents`.
     pub only: String,
     #[serde(default)]
     pub times: Option<usize>,

@@ -167,6 +167,8 @@ pub fn disturb(sim: &Sim, who: &'static str, fault: &Fault) {
                 "reads" => matches!(asked.verb, "get" | "list"),
                 "writes" => asked.is_write(),
                 "watches" => asked.verb == "watch",
+                "streamingLists" => asked.url.contains("sendInitialEvents"),
+                "furtherPages" => asked.url.contains("continue="),
                 "undo" => asked.writes_workload(),
                 "incidents" => asked.is_write() && asked.resource == Some(Resource::Incidents),
                 other => panic!("there are no requests called {other}"),
