@@ -35,7 +35,6 @@
 
 pub mod analysis;
 pub mod app;
-pub mod bench;
 pub mod cli;
 pub mod clock;
 pub mod cluster;

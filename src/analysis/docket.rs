@@ -1,14 +1,8 @@
-//! All live trials, all recoveries under watch, and their peers. Pure.
+//! All live trials and all recoveries under watch. Pure.
 
 use super::{
-    blame,
-    draft::Draft,
-    facts::Common,
-    graph::Graph,
-    peers::{Peers, Seasons},
     recovery::RecoveryWatch,
     roster::Roster,
-    scene::Scene,
     trial::{Now, Outage, Trial},
     tuning::*,
 };
@@ -31,8 +25,6 @@ pub struct Docket {
     judged: Option<Seconds>,
     trials: BTreeMap<WorkloadId, Trial>,
     recoveries: BTreeMap<WorkloadId, RecoveryWatch>,
-    peers: Peers,
-    graph: Graph,
     owners: HashMap<PodId, WorkloadId>,
     unclaimed: HashMap<PodId, VecDeque<Observed>>,
     sources: BTreeMap<String, (Seconds, Option<Outage>)>,
@@ -70,11 +62,9 @@ impl Docket {
         to: Revision,
         rules: Arc<Rules>,
     ) {
-        let (roster, _, seasons) = self.take(&workload);
+        let roster = self.take(&workload).0.start_over();
         let proven = if proven.is_finite() { proven.min(t0) } else { t0 };
-        let mut trial = Trial::new((t0, proven), workload.clone(), from, to, rules, roster.start_over());
-        trial.remember(&seasons);
-        self.trials.insert(workload, trial);
+        self.trials.insert(workload.clone(), Trial::new((t0, proven), workload, from, to, rules, roster));
     }
 
     /// Opens the watch after an undo; `t` is when the patch was applied. Replaces the trial and
@@ -92,37 +82,33 @@ impl Docket {
     ) {
         let earlier = self.recoveries.get(&workload).filter(|recovery| recovery.target == target);
         let earlier = earlier.map(|recovery| recovery.broken);
-        let (roster, trial, _) = self.take(&workload);
+        let (roster, trial) = self.take(&workload);
         let of_trial = trial.filter(|trial| trial.to == bad).map(|trial| trial.conviction());
         let broken = of_trial.or(earlier).or(convicted).unwrap_or_default();
         let watch = RecoveryWatch::new(t, workload.clone(), target, rules, roster.carry_over(), broken);
         self.recoveries.insert(workload, watch);
     }
 
-    /// Ends the trial or the recovery of a workload: it is a peer from now on.
+    /// Ends the trial or the recovery of a workload.
     pub fn close(&mut self, workload: &WorkloadId) {
-        if !self.trials.contains_key(workload) && !self.recoveries.contains_key(workload) {
-            return;
-        }
-        let t = self.judged.unwrap_or(0.0);
-        let (roster, _, _) = self.take(workload);
-        self.peers.adopt(t, workload, roster);
+        self.take(workload);
+        self.owners.retain(|_, owner| owner != workload);
     }
 
-    fn take(&mut self, workload: &WorkloadId) -> (Roster, Option<Trial>, Seasons) {
+    fn take(&mut self, workload: &WorkloadId) -> (Roster, Option<Trial>) {
         let recovery = self.recoveries.remove(workload);
         let mut trial = self.trials.remove(workload);
-        let (roster, seasons) = match (&mut trial, recovery) {
-            (Some(trial), _) => (std::mem::take(&mut trial.roster), Seasons::default()),
-            (None, Some(recovery)) => (recovery.roster, Seasons::default()),
-            (None, None) => self.peers.take(workload),
+        let roster = match (&mut trial, recovery) {
+            (Some(trial), _) => std::mem::take(&mut trial.roster),
+            (None, Some(recovery)) => recovery.roster,
+            (None, None) => Roster::default(),
         };
-        (roster, trial, seasons)
+        (roster, trial)
     }
 
     /// Takes one observation: any order between workloads; within one by time, late ones are
-    /// skipped. A workload without a trial is a peer: remembered lightly. The last counters of a pod wait
-    /// for the pod to be introduced.
+    /// skipped. What is of no workload under watch is ignored, except that the last counters of a
+    /// pod wait for the pod to be introduced.
     pub fn observe(&mut self, observed: &Observed) {
         let t = observed.t;
         if !t.is_finite() {
@@ -133,9 +119,6 @@ impl Docket {
             Observation::Pod(state) => {
                 if !self.deliver(&state.workload, observed) {
                     return;
-                }
-                if self.owners.len() >= OWNERS_MAX && !self.owners.contains_key(&state.pod) {
-                    self.forget_owners();
                 }
                 self.owners.insert(state.pod.clone(), state.workload.clone());
                 for earlier in self.unclaimed.remove(&state.pod).unwrap_or_default() {
@@ -148,17 +131,18 @@ impl Docket {
                 }
                 None => self.keep(pod, observed),
             },
-            Observation::Condition { workload, .. }
-            | Observation::Callers { workload, .. }
-            | Observation::Issues { workload, .. } => {
+            Observation::Condition { workload, .. } | Observation::Callers { workload, .. } => {
                 self.deliver(workload, observed);
             }
             Observation::Probe(probe) => {
                 self.deliver(&probe.workload, observed);
             }
             Observation::Source { source, ok, reason } => self.source(t, source, *ok, reason.as_deref()),
-            Observation::Workload { workload, calls, .. } => self.graph.calls(workload, calls),
-            Observation::Trace { .. } | Observation::Rollout { .. } | Observation::End {} => {}
+            Observation::Trace { .. }
+            | Observation::Workload { .. }
+            | Observation::Rollout { .. }
+            | Observation::Issues { .. }
+            | Observation::End {} => {}
         }
     }
 
@@ -169,7 +153,7 @@ impl Docket {
         } else if let Some(recovery) = self.recoveries.get_mut(workload) {
             recovery.observe(observed.t, &observed.what, interval);
         } else {
-            return self.peers.observe(observed.t, workload, &observed.what, interval);
+            return false;
         }
         true
     }
@@ -212,46 +196,7 @@ impl Docket {
         let outages =
             || self.sources.values().filter(|(since, _)| *since <= t).filter_map(|(_, outage)| outage.as_ref());
         let outage = outages().find(|outage| outage.monitoring).or_else(|| outages().next());
-        for trial in self.trials.values_mut() {
-            trial.advance(Now { t, interval, outage });
-        }
-        self.measure_again();
-        // Everybody is heard before anybody is blamed.
-        let mut faults = Common::default();
-        self.peers.all().for_each(|(_, peer)| faults += Common::of(&peer.facts, false, t));
-        let own: Vec<Common> = self.trials.values().map(|trial| trial.faults(t)).collect();
-        own.iter().for_each(|own| faults += *own);
-        let drafts = self.trials.values_mut().zip(own);
-        let mut drafts: Vec<(&mut Trial, Draft)> = drafts
-            .map(|(trial, own)| {
-                let draft = trial.draft(t, &faults.without(own));
-                (trial, draft)
-            })
-            .collect();
-        let stances = blame::stances(&drafts);
-        let scene =
-            Scene { t, peers: &self.peers, graph: &self.graph, stances: &stances, recoveries: &self.recoveries };
-        blame::attribute(&mut drafts, &scene);
-        drafts.into_iter().map(|(trial, draft)| trial.conclude(t, &draft)).collect()
-    }
-
-    /// Trials whose culprit was undone meanwhile, and for which it is known whether that helped, begin anew.
-    fn measure_again(&mut self) {
-        let ready = |id: &WorkloadId| match self.recoveries.get(id) {
-            Some(recovery) => recovery.settled(),
-            None => !self.trials.contains_key(id),
-        };
-        let due: Vec<WorkloadId> = self
-            .trials
-            .iter()
-            .filter(|(_, trial)| trial.waits_for().is_some_and(ready))
-            .map(|(id, _)| id.clone())
-            .collect();
-        for id in due {
-            if let Some(trial) = self.trials.get_mut(&id) {
-                trial.measure_again();
-            }
-        }
+        self.trials.values_mut().map(|trial| trial.judge(Now { t, interval, outage })).collect()
     }
 
     /// What the signals say after each undo under watch.
@@ -274,19 +219,16 @@ impl Docket {
         // Rewinding happens when the past of a new trial is fed: it is no tick of its own length.
         self.judged = Some(t);
         self.unclaimed.retain(|_, kept| kept.back().is_some_and(|observed| t - observed.t <= BEFORE));
-        self.peers.forget(t);
-        if self.owners.len() > OWNERS_MAX {
-            self.forget_owners();
+        if self.owners.len() > PODS_MAX {
+            let (trials, recoveries) = (&self.trials, &self.recoveries);
+            self.owners.retain(|pod, owner| {
+                trials
+                    .get(owner)
+                    .map(|t| &t.roster)
+                    .or(recoveries.get(owner).map(|r| &r.roster))
+                    .is_some_and(|r| r.get(pod).is_some())
+            });
         }
-    }
-
-    /// Forgets whose pods those are that nobody knows any more.
-    fn forget_owners(&mut self) {
-        let (trials, recoveries, peers) = (&self.trials, &self.recoveries, &self.peers);
-        self.owners.retain(|pod, owner| {
-            let roster = trials.get(owner).map(|t| &t.roster).or(recoveries.get(owner).map(|r| &r.roster));
-            roster.map_or_else(|| peers.knows(owner, pod), |roster| roster.get(pod).is_some())
-        });
     }
 
     /// Time between ticks: told, or the median of the last five.
@@ -318,13 +260,8 @@ impl Docket {
         self.trials.is_empty()
     }
 
-    /// How many workloads without a trial are remembered.
-    pub fn peers(&self) -> usize {
-        self.peers.len()
-    }
-
     /// Observations and values that could not be used, in live trials and outside of them.
     pub fn skipped(&self) -> u64 {
-        self.skipped + self.peers.skipped + self.trials.values().map(|trial| trial.skipped).sum::<u64>()
+        self.skipped + self.trials.values().map(|trial| trial.skipped).sum::<u64>()
     }
 }

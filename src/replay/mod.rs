@@ -164,7 +164,7 @@ impl Replay {
         self.docket.open_after(began.t0, began.proven, id.clone(), began.serving, to.clone(), rules);
         self.live.insert(id.clone());
         for observed in self.past.of(id) {
-            self.docket.observe(&observed);
+            self.docket.observe(observed);
         }
     }
 
