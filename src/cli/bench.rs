@@ -107,7 +107,8 @@ fn measure(args: &BenchArgs, seeds: Range<u64>, whole: bool) -> Result<Report, F
     let started = Instant::now();
     let tallies = bench::run(&scenarios, &seeds, &shared, judges, workers);
     let took = started.elapsed();
-    let clean = args.clean.or(whole.then_some(CLEAN)).map(|deploys| {
+    let wanted = args.clean.or(whole.then_some(CLEAN));
+    let clean = wanted.map(|deploys| {
         let mix: Vec<Scenario> = bench::all().into_iter().filter(|scenario| scenario.clean).collect();
         let each = deploys.div_ceil(mix.len() as u64);
         // Disjoint from the runs above, and on the same side of the line between tuning and reporting.
@@ -117,6 +118,7 @@ fn measure(args: &BenchArgs, seeds: Range<u64>, whole: bool) -> Result<Report, F
     });
     let clean_tallies = clean.as_ref().map(|(tallies, _)| tallies);
     let mut report = Report::new(&scenarios, &tallies, clean_tallies, seeds.clone(), args.interval);
+    report.clean = wanted;
     report.took_seconds = took.as_secs_f64();
     report.clean_took_seconds = clean.as_ref().map(|(_, took)| took.as_secs_f64());
     if whole || args.output == Format::Markdown {

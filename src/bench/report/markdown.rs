@@ -31,11 +31,13 @@ fn head(report: &Report, out: &mut String) {
 How well Lastgood decides, beside the rules that people use today, on generated rollouts whose truth is known: the
 scenarios S01–S50 of the design and those that an adversary of the rule added (A01 …). This file is written by
 
-    lastgood bench --document docs
+    lastgood bench --document docs --seeds {}{}
 
 Seeds **{} to {}**, {} runs of each scenario; the rules were tuned on seeds 1 to {} only, which this document never
 uses. A look every {} s. Measured in {:.0} s{}.
 ",
+        report.seeds.end - report.seeds.start,
+        report.clean.map_or(String::new(), |deploys| format!(" --clean {deploys}")),
         report.seeds.start,
         report.seeds.end - 1,
         report.seeds.end - report.seeds.start,

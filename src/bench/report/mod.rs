@@ -113,6 +113,8 @@ pub struct Report {
     pub sweep: Vec<Cell>,
     /// How long it took.
     pub took_seconds: f64,
+    /// Further clean deploys that were asked for.
+    pub clean: Option<u64>,
     /// How long the clean deploys took.
     pub clean_took_seconds: Option<f64>,
 }
@@ -158,6 +160,7 @@ impl Report {
             rows,
             sweep: Vec::new(),
             took_seconds: 0.0,
+            clean: None,
             clean_took_seconds: None,
         }
     }

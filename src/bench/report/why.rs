@@ -7,11 +7,6 @@ pub(super) fn why(id: &str) -> Option<&'static str> {
 
 const REASONS: &[(&str, &str)] = &[
     (
-        "S02",
-        "At 4.5 % with over-dispersion the ratio of a single minute is above the limit for good; what ten minutes of \
-         baseline tell of the dispersion is all that stands between that and an undo.",
-    ),
-    (
         "S03",
         "The deadline is 2.4 times the information bound; where a third of the services are over-dispersed before the \
          fault, evidence is tempered by what the baseline showed, and comes later.",
@@ -23,18 +18,16 @@ const REASONS: &[(&str, &str)] = &[
          bounds that is seen late, and requests above the next bound are certain but fewer.",
     ),
     (
-        "S15",
-        "A burst that fails 40 to 45 % for 40 seconds looks like more than half in a tick with few requests, and more \
-         than half convicts in 30 seconds.",
-    ),
-    (
         "S40",
         "It is convicted in time. The choice of a target refuses to go back to a revision that was itself beyond its \
          limits before the rollout, and reports instead: two rules of the design contradict each other here.",
     ),
     ("S50", "Measurements that are up to 90 seconds late are added to what S03 needs."),
-    ("A12", "A third of the runs have few peers with enough traffic before the crowd arrives; the rest is held."),
-    ("A18", "Two minutes of bad time in five are enough only when scrapes and traffic fall well within them."),
+    ("A12", "Where no bucket bound lies between the old tail and twice of it, nothing is seen and so nothing is said."),
+    (
+        "A18",
+        "A service that was over-dispersed before: its evidence is tempered, and fades in the good minutes between.",
+    ),
     (
         "A19",
         "The second bad rollout is compared with the pods of the first, which nobody proved good: they fail as well, \
