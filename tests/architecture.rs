@@ -87,7 +87,7 @@ const WORDS: [(&str, &str, &str); 1] = [
 ];
 
 /// Who may name a write to the API server, and why.
-const WRITERS: [(&str, Writes); 4] = [
+const WRITERS: [(&str, Writes); 5] = [
     // The undo, the hand-back of its fields, the eviction of stuck pods.
     ("executor/", Writes::Workloads),
     // Incidents, pins and the Lease.
@@ -96,6 +96,8 @@ const WRITERS: [(&str, Writes); 4] = [
     ("report/", Writes::OwnObjects),
     // A person's pause is one annotation under our own prefix, at their request and with their rights.
     ("cli/pause.rs", Writes::Workloads),
+    // The simulated API server is what others write to; nothing of Lastgood is in there.
+    ("sim/", Writes::Workloads),
 ];
 
 #[derive(Clone, Copy, PartialEq)]
@@ -290,7 +292,10 @@ fn paths(code: &[(Token, usize)]) -> Vec<(Vec<String>, usize)> {
             None => false,
         };
         match &code[i].0 {
-            Token::Word(word) if word == "use" => i = use_tree(code, i + 1, &[], &mut out),
+            // `impl Trait + use<…>` imports nothing.
+            Token::Word(word) if word == "use" && !code.get(i + 1).is_some_and(|(t, _)| t.is('<')) => {
+                i = use_tree(code, i + 1, &[], &mut out);
+            }
             Token::Word(word) if !continues => {
                 let (mut path, line) = (vec![word.clone()], code[i].1);
                 while let (Some((Token::Step, _)), Some((Token::Word(next), _))) = (code.get(i + 1), code.get(i + 2)) {

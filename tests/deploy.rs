@@ -228,3 +228,63 @@ fn the_shipped_configuration_is_the_default_one() {
         assert_eq!(read(&to), default, "{to} differs from {from}: UPDATE=1 cargo test --test deploy");
     }
 }
+
+/// The two policies that fence the daemon.
+fn fences() -> Vec<Value> {
+    let fences = of_kind("ValidatingAdmissionPolicy");
+    assert_eq!(fences.len(), 2, "one for workloads, one for all other writes");
+    fences
+}
+
+#[test]
+fn the_fence_is_around_the_daemon_and_denies() {
+    let account = of_kind("ServiceAccount")[0]["metadata"]["name"].as_str().expect("a name").to_owned();
+    let bindings = of_kind("ValidatingAdmissionPolicyBinding");
+    let mut messages = BTreeSet::new();
+    for fence in fences() {
+        let (name, spec) = (&fence["metadata"]["name"], &fence["spec"]);
+        assert_eq!(spec["failurePolicy"], "Fail", "{name}");
+        // By name alone: an installation that was moved to another namespace must not leave its fence behind.
+        let condition = spec["matchConditions"][0]["expression"].as_str().expect("a condition");
+        let wanted = format!(
+            "request.userInfo.username.startsWith('system:serviceaccount:') \
+             && request.userInfo.username.endsWith(':{account}')"
+        );
+        assert_eq!(condition, wanted, "{name}");
+        assert_eq!(spec["matchConditions"].as_array().map(Vec::len), Some(1), "{name}: another condition lets out");
+        let bound: Vec<_> = bindings.iter().filter(|b| b["spec"]["policyName"] == *name).collect();
+        assert_eq!(bound.len(), 1, "{name} is bound once");
+        assert_eq!(bound[0]["spec"]["validationActions"], serde_json::json!(["Deny"]), "{name}");
+        assert!(bound[0]["spec"].get("matchResources").is_none(), "{name} is bound to all namespaces");
+        for rule in spec["validations"].as_array().expect("validations") {
+            let message = rule["message"].as_str().expect("a message").to_owned();
+            assert!(message.starts_with("fence: "), "{message}");
+            assert_eq!(rule["reason"], "Forbidden", "{message}");
+            assert!(messages.insert(message.clone()), "two rules say {message}");
+        }
+    }
+    assert!(messages.len() >= 12, "only {} rules were found", messages.len());
+}
+
+/// What RBAC grants is what the fence lets through: a right that is added in one place only is a fault.
+#[test]
+fn the_fence_lists_the_writes_of_the_roles_and_no_others() {
+    let mut granted = BTreeSet::new();
+    for role in of_kind("ClusterRole").iter().chain(&of_kind("Role")) {
+        for rule in role["rules"].as_array().expect("rules") {
+            for verb in texts(&rule["verbs"]).filter(|v| !["get", "list", "watch"].contains(v)) {
+                let operation = if verb == "patch" { "UPDATE".to_owned() } else { verb.to_uppercase() };
+                for group in texts(&rule["apiGroups"]) {
+                    let dot = if group.is_empty() { "" } else { "." };
+                    granted.extend(texts(&rule["resources"]).map(|r| format!("{operation} {r}{dot}{group}")));
+                }
+            }
+        }
+    }
+    let fences = fences();
+    let closed = fences.iter().find(|f| f["metadata"]["name"] == "lastgood-fence-writes").expect("the closed list");
+    let list = closed["spec"]["validations"][0]["expression"].as_str().expect("an expression");
+    let listed: BTreeSet<String> = list.split('\'').skip(1).step_by(2).map(str::to_owned).collect();
+    assert!(granted.len() >= 10, "only {} writes were found", granted.len());
+    assert_eq!(listed, granted);
+}

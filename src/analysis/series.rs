@@ -57,8 +57,13 @@ impl Series {
         for (number, tally) in self.bins.iter().filter(|(n, _)| *n > bin(from)) {
             while others.next_if(|(n, _)| n < number).is_some() {}
             if let Some((_, beside)) = others.peek().filter(|(n, _)| n == number) {
-                sums[0] += *tally;
-                sums[1] += *beside;
+                // As if both had served equally much at every moment: while pods move over, most of one arm's
+                // requests lie before a change and most of the other's after it.
+                let fewer = tally.total.min(beside.total);
+                if fewer > 0.0 {
+                    sums[0] += tally.scaled(fewer / tally.total);
+                    sums[1] += beside.scaled(fewer / beside.total);
+                }
             }
         }
         sums

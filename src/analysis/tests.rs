@@ -404,6 +404,18 @@ fn outage_of_both_versions_is_held_and_new_alone_is_not() {
 }
 
 #[test]
+fn an_outage_while_pods_move_over_is_not_blamed_on_the_new_ones() {
+    // Before the outage nearly all requests were the old pods', during it more and more are the new ones': over
+    // the same minutes the new ones fail more often, at each moment they do not.
+    let mut story = Story::new(21, FINE);
+    story.tick = 2.0;
+    story.roll(4, 16.0);
+    let outage = |_: &str, t: f64| Does { rps: 25.0, errors: if t > T0 + 20.0 { 0.95 } else { 0.0 }, ..FINE };
+    let end = story.never_fails(120.0, &outage);
+    assert_eq!(end.verdict, Verdict::Hold(HoldReason::OldVersion), "{}", end.explanation);
+}
+
+#[test]
 fn s34_counter_resets_are_no_errors() {
     let mut story = Story::new(19, FINE);
     story.roll(4, 15.0);

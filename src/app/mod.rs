@@ -4,6 +4,7 @@
 mod daemon;
 mod dispatch;
 mod permissions;
+pub mod simulated;
 mod tell;
 
 pub use daemon::{Daemon, Surroundings};

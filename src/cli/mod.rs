@@ -3,6 +3,7 @@
 mod bench;
 pub mod config;
 mod daemon;
+mod demo;
 mod explain;
 mod get;
 mod history;
@@ -18,8 +19,9 @@ mod undo;
 
 use crate::cluster::{Cluster, ClusterOptions, connect};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use std::{io::Write, path::PathBuf, process::ExitCode};
+use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
 use style::Style;
+use tokio::runtime;
 
 /// Exit codes (documented in `--help`).
 pub mod exit {
@@ -119,6 +121,8 @@ enum Output {
 enum Command {
     /// Run the watchdog.
     Run(run::RunArgs),
+    /// See it work on a simulated cluster: no cluster, no Prometheus, nothing to install.
+    Demo(demo::DemoArgs),
     /// List workloads, their verdicts and what may be done about them.
     Get(With<get::GetArgs>),
     /// Say why: the verdict, the measurements behind it, and what would be done.
@@ -185,11 +189,26 @@ impl Context {
     }
 }
 
+/// Two, however many processors the node has: the daemon mostly waits, and each thread keeps memory of its own.
+const WORKERS: usize = 2;
+
 /// Parses the command line, runs the command, and says what went wrong in the last line.
-pub async fn main() -> ExitCode {
+pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let mut out = std::io::stdout();
-    match command(cli, &mut out).await {
+    let runtime = match &cli.command {
+        // Time that leaps from one thing that is due to the next.
+        Command::Demo(args) if args.fast => {
+            runtime::Builder::new_current_thread().enable_all().start_paused(true).build()
+        }
+        _ => runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build(),
+    };
+    let done = runtime.map_err(Failure::from).and_then(|runtime| {
+        let done = runtime.block_on(command(cli, &mut std::io::stdout()));
+        // A file or a name server that hangs must not keep the process alive.
+        runtime.shutdown_timeout(Duration::from_secs(2));
+        done
+    });
+    match done {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
             // A closed stderr is no reason to fail differently.
@@ -202,6 +221,7 @@ pub async fn main() -> ExitCode {
 async fn command(cli: Cli, out: &mut dyn Write) -> Result<u8, Failure> {
     match cli.command {
         Command::Run(args) => run::run(args).await,
+        Command::Demo(args) => Box::pin(demo::demo(&args, out)).await,
         Command::Config(args) => Ok(config::run(&args, config::process_environment(), out, &mut std::io::stderr())?),
         Command::Bench(args) => bench::bench(&args, out),
         Command::Record(with) => record::record(&Context::of(with.global).await?, &with.args, out).await,

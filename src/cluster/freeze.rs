@@ -6,7 +6,7 @@
 
 use super::{
     connect::Cluster,
-    watch::{forbidden, guarded},
+    watch::{forbidden, guarded, watch_said},
 };
 use crate::{clock::seconds, domain::Seconds};
 use futures::StreamExt;
@@ -194,7 +194,7 @@ async fn follow<K>(
             // so the list is begun anew.
             Err(error) if forbidden(&error) => {
                 change(&|freezes| {
-                    freezes.unreadable.insert(what, error.to_string());
+                    freezes.unreadable.insert(what, watch_said(&error));
                 });
                 tokio::time::sleep(ASK_AGAIN).await;
                 events = guarded(api.clone());

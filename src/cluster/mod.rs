@@ -22,4 +22,5 @@ pub use pods::{Members, PodSeen};
 pub use recent::recent_revisions;
 pub use template::{TemplateMark, restorable};
 pub use view::{Progress, RawDaemonSet, RawDeployment, RawStatefulSet, UndoMark, WorkloadView, of_raw};
+pub(crate) use watch::watch_said;
 pub use watch::{Seen, WATCH_SECONDS, guarded, watch_workloads};

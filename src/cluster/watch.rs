@@ -14,7 +14,7 @@ use futures::{StreamExt, stream::BoxStream};
 use k8s_openapi::NamespaceResourceScope;
 use kube::{
     Api, Client, Resource, ResourceExt,
-    core::DeserializeGuard,
+    core::{DeserializeGuard, Status},
     runtime::{WatchStreamExt, watcher, watcher::Event},
 };
 use serde::de::DeserializeOwned;
@@ -150,13 +150,25 @@ fn cannot_stream(error: &watcher::Error) -> bool {
     status_code(error).is_some_and(|code| code == 400 || code == 422)
 }
 
-fn status_code(error: &watcher::Error) -> Option<u16> {
+fn status(error: &watcher::Error) -> Option<&Status> {
     match error {
         watcher::Error::InitialListFailed(kube::Error::Api(s))
         | watcher::Error::WatchStartFailed(kube::Error::Api(s))
         | watcher::Error::WatchFailed(kube::Error::Api(s))
-        | watcher::Error::WatchError(s) => Some(s.code),
+        | watcher::Error::WatchError(s) => Some(s),
         _ => None,
+    }
+}
+
+fn status_code(error: &watcher::Error) -> Option<u16> {
+    status(error).map(|status| status.code)
+}
+
+/// What is wrong with a watch, for people. The error's own text holds the whole `Status` as Rust shows it.
+pub(crate) fn watch_said(error: &watcher::Error) -> String {
+    match status(error) {
+        Some(status) => format!("{} ({})", status.message, status.code),
+        None => error.to_string(),
     }
 }
 
@@ -166,7 +178,7 @@ pub(super) fn forbidden(error: &watcher::Error) -> bool {
 }
 
 fn trouble(kind: Kind, error: &watcher::Error) -> Seen {
-    Seen::Trouble { kind, why: error.to_string(), forbidden: forbidden(error) }
+    Seen::Trouble { kind, why: watch_said(error), forbidden: forbidden(error) }
 }
 
 fn read<K>(kind: Kind, guard: DeserializeGuard<K>, names: &mut BTreeSet<WorkloadId>, out: &mut Vec<Seen>)
@@ -183,4 +195,17 @@ where
     }
     // A malformed object is still there: it must not look deleted.
     names.insert(id);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_watch_is_told_in_words() {
+        let status = Status::failure("pods is forbidden: User \"x\" cannot watch", "Forbidden").with_code(403);
+        let error = watcher::Error::WatchStartFailed(kube::Error::Api(status.boxed()));
+        assert_eq!(watch_said(&error), "pods is forbidden: User \"x\" cannot watch (403)");
+        assert!(forbidden(&error));
+    }
 }

@@ -7,8 +7,8 @@ use super::{
     send::{self, Sent},
 };
 use crate::{
-    cluster::{ReadError, get_raw, of_raw},
-    domain::{Rules, WorkloadId},
+    cluster::{ReadError, TemplateMark, get_raw, of_raw},
+    domain::{Revision, Rules, WorkloadId},
     record::{Incident, Phase},
 };
 use serde_json::Value;
@@ -53,7 +53,8 @@ impl Executor {
                 Sent::Applied(object) => {
                     crash_point("after-patch");
                     let after = serde_json::to_value(&*object).unwrap_or_default();
-                    return self.applied(incident, id, &prepared.live, &after, rules).await;
+                    let incident = self.applied(incident, id, &prepared.live, &after, rules).await;
+                    return self.as_planned(incident, &plan.target, &after).await;
                 }
                 Sent::Refused(said) => {
                     let text = format!("the API server refused the undo: {said}");
@@ -160,6 +161,18 @@ impl Executor {
         incident
     }
 
+    /// I13: what was stored is what was rehearsed. A webhook that rewrites only the real request would
+    /// otherwise look like a newer deploy.
+    async fn as_planned(&self, incident: Incident, target: &Revision, after: &Value) -> Incident {
+        let stored = TemplateMark::of(after.pointer("/spec/template").unwrap_or(&Value::Null)).revision;
+        if stored == *target {
+            return incident;
+        }
+        let text =
+            format!("admission rewrote the restored template after a clean rehearsal: {stored} instead of {target}");
+        self.finish(&incident, Phase::Failed, &text).await
+    }
+
     pub(super) async fn hand_back(&self, id: &WorkloadId, before: &Value, after: &Value) -> String {
         let fields = |object: &Value| object.pointer("/metadata/managedFields").cloned().unwrap_or(Value::Null);
         let before = fields(before);
@@ -172,7 +185,10 @@ impl Executor {
                     let orphans = if back.orphans.is_empty() {
                         String::new()
                     } else {
-                        format!("; {} fields have no owner now and may outlive the next deploy", back.orphans.len())
+                        format!(
+                            "; without an owner now, and may outlive the next deploy: {} field(s)",
+                            back.orphans.len()
+                        )
                     };
                     return format!("field ownership returned to {to}{orphans}");
                 }

@@ -274,11 +274,19 @@ pub fn workload_of(incident: &Incident) -> WorkloadId {
     WorkloadId::new(incident.namespace().unwrap_or_default(), workload.kind, workload.name.clone())
 }
 
-/// Dies at a named point, for tests of crash recovery; compiled into debug builds only.
+/// Dies at a named point, or with `stop-` before its name stands still there until SIGCONT, for tests of crash
+/// recovery and of late writers; compiled into debug builds only.
 pub(super) fn crash_point(name: &str) {
     #[cfg(debug_assertions)]
-    if std::env::var("LASTGOOD_CRASH_AT").is_ok_and(|at| at == name) {
-        std::process::abort();
+    if let Ok(at) = std::env::var("LASTGOOD_CRASH_AT") {
+        if at == name {
+            std::process::abort();
+        }
+        if at.strip_prefix("stop-") == Some(name) {
+            // A process cannot signal itself without unsafe code.
+            let me = std::process::id().to_string();
+            let _ = std::process::Command::new("kill").args(["-STOP", &me]).status();
+        }
     }
     let _ = name;
 }

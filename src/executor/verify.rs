@@ -10,6 +10,7 @@ use crate::{
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, api::ListParams};
+use serde_json::Value;
 use std::time::Duration;
 use tokio::{sync::watch, time::MissedTickBehavior};
 
@@ -182,11 +183,12 @@ async fn look(cluster: &Cluster, claim: &Claim<'_>, now: Seconds) -> Result<Look
     } else {
         ""
     };
+    let refused = replica_failure(&object.data).map(|why| format!("; no pod can be made: {why}")).unwrap_or_default();
     Ok(Look {
         ended: None,
         done: view.progress.observed && view.progress.complete() && good >= desired && other == 0,
         missing: format!(
-            "{good} of {desired} pods of the restored revision are Ready, {other} of other revisions are left{held}"
+            "{good} of {desired} pods of the restored revision are Ready, {other} of other revisions are left{held}{refused}"
         ),
         stuck: states.iter().filter(stuck).map(|s| s.pod.name.clone()).collect(),
     })
@@ -195,5 +197,31 @@ async fn look(cluster: &Cluster, claim: &Claim<'_>, now: Seconds) -> Result<Look
 impl Look {
     fn ended(phase: Phase, text: String) -> Self {
         Self { ended: Some((phase, text)), done: false, missing: String::new(), stuck: Vec::new() }
+    }
+}
+
+/// Why the controller cannot make pods (a quota, an admission rule), as a Deployment tells it.
+fn replica_failure(object: &Value) -> Option<&str> {
+    let conditions = object.pointer("/status/conditions")?.as_array()?;
+    let failing = conditions.iter().find(|c| c["type"] == "ReplicaFailure" && c["status"] == "True")?;
+    failing["message"].as_str()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::replica_failure;
+    use serde_json::json;
+
+    #[test]
+    fn case_30_a_quota_that_leaves_no_room_is_named() {
+        let with = |status: &str| {
+            json!({"status": {"conditions": [
+                {"type": "Available", "status": "True", "message": "fine"},
+                {"type": "ReplicaFailure", "status": status, "message": "exceeded quota: tight"},
+            ]}})
+        };
+        assert_eq!(replica_failure(&with("True")), Some("exceeded quota: tight"));
+        assert_eq!(replica_failure(&with("False")), None);
+        assert_eq!(replica_failure(&json!({})), None);
     }
 }

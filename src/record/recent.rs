@@ -7,7 +7,7 @@
 use super::Incident;
 use crate::{
     clock::{Clock, seconds},
-    cluster::{Cluster, guarded},
+    cluster::{Cluster, guarded, watch_said},
     domain::Seconds,
 };
 use futures::StreamExt;
@@ -89,7 +89,7 @@ async fn follow(
                 tx.send_modify(|known| known.take(event, scope.as_ref(), &mut listed, now));
             }
             Some(Err(error)) => {
-                let why = error.to_string();
+                let why = watch_said(&error);
                 if trouble.as_ref() != Some(&why) {
                     tracing::warn!(why, "incidents cannot be watched; trying again");
                     trouble = Some(why);

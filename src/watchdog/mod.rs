@@ -133,7 +133,7 @@ impl Watchdog {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                _ = stop.wait_for(|stop| *stop) => return,
+                () = stopped(&mut stop) => return,
                 Some(seen) = self.inputs.seen.recv() => self.on_seen(seen).await,
                 Some(opened) = opened.recv() => self.on_opened(opened).await,
                 Some(pod) = pods.recv() => self.on_pod(pod),
@@ -169,4 +169,9 @@ impl Watchdog {
     fn recovery_of(&self, id: &WorkloadId) -> Option<Recovery> {
         self.live.get(id).and_then(|l| l.recovery.clone())
     }
+}
+
+/// Ends when `stop` turns true, or nobody can turn it any more; what it borrows does not outlive it.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
 }

@@ -27,6 +27,8 @@ pub(crate) struct Request {
     pub(crate) name: String,
     pub(crate) code: u16,
     pub(crate) dry_run: bool,
+    /// A watch that begins with everything there is: the first one, or one after 410.
+    pub(crate) relists: bool,
     /// The body, for writes to apps and our own objects.
     pub(crate) body: Value,
     /// The object afterwards.
@@ -57,12 +59,11 @@ pub(crate) struct Audit {
 }
 
 impl Audit {
-    /// Follows the log until the task is dropped.
-    pub(crate) async fn follow(path: &Path) -> Result<(Arc<Self>, tokio::task::JoinHandle<()>)> {
-        let audit = Arc::new(Self::default());
+    /// Follows the log of an API server, also when it restarts, until the task is dropped.
+    pub(crate) async fn follow(self: &Arc<Self>, path: &Path) -> Result<tokio::task::JoinHandle<()>> {
         let mut lines = BufReader::new(File::open(path).await.context(path.display())?);
-        let sink = audit.clone();
-        let task = tokio::spawn(async move {
+        let sink = self.clone();
+        Ok(tokio::spawn(async move {
             let mut line = String::new();
             loop {
                 match lines.read_line(&mut line).await {
@@ -77,8 +78,7 @@ impl Audit {
                     Ok(_) | Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
                 }
             }
-        });
-        Ok((audit, task))
+        }))
     }
 
     /// The requests that `wanted` selects, in order.
@@ -88,7 +88,7 @@ impl Audit {
 
     /// What the daemon asked for in a namespace.
     pub(crate) fn by_daemon(&self, namespace: &str, wanted: impl Fn(&Request) -> bool) -> Vec<Request> {
-        self.select(|r| r.user == DAEMON && r.namespace == namespace && wanted(r))
+        self.select(|r| is_daemon(&r.user) && r.namespace == namespace && wanted(r))
     }
 
     /// The patches of the daemon that changed the template of a workload.
@@ -101,6 +101,11 @@ impl Audit {
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Request>> {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The shipped account, or one that a story made beside it (`lastgood-27`).
+pub(crate) fn is_daemon(user: &str) -> bool {
+    user.starts_with(DAEMON)
 }
 
 /// Whether a request body changes the pod template.
@@ -134,16 +139,18 @@ fn read(event: &Value) -> Option<Request> {
         name: text(&object["name"]),
         code: event["responseStatus"]["code"].as_u64().and_then(|c| c.try_into().ok()).unwrap_or(0),
         dry_run: event["requestURI"].as_str().is_some_and(|u| u.contains("dryRun=")),
+        relists: event["stage"] == "ResponseStarted"
+            && event["requestURI"].as_str().is_some_and(|u| u.contains("sendInitialEvents=true")),
         body: Value::Null,
         answer: Value::Null,
         user,
         verb,
         resource,
     };
-    if request.user != DAEMON && !request.writes_workload() {
+    if !is_daemon(&request.user) && !request.writes_workload() {
         return None;
     }
-    if request.user == DAEMON && request.is_write() {
+    if is_daemon(&request.user) && request.is_write() {
         request.body = event["requestObject"].clone();
         request.answer = event["responseObject"].clone();
     }

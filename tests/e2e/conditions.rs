@@ -1,9 +1,11 @@
 //! What a story waits for, or makes sure does not happen.
 use crate::{
+    audit::Request,
     fail::{Result, bail},
+    receiver::Notice,
     runner::Run,
-    story::{Condition, Pods, VerdictIs},
     wait::{self, Missing},
+    wanted::{Condition, Pods, VerdictIs},
 };
 use serde_json::Value;
 use std::{collections::BTreeMap, time::Duration};
@@ -113,12 +115,40 @@ impl Run<'_> {
             }
             self.daemons.remove(name);
         }
+        if let Some(name) = &c.stopped {
+            let state = self.daemon(name).map_err(|e| e.to_string())?.figures().map_err(|e| e.to_string())?.state();
+            if state != Some('T') {
+                return Err(format!("its state is {state:?}").into());
+            }
+        }
+        if let Some(wanted) = &c.notice {
+            let got = self.receiver.as_ref().ok_or("the daemon of this story has no notices")?.got();
+            let is = |n: &&Notice| n.channel == wanted.channel && wanted.phase.as_ref().is_none_or(|p| n.phase() == p);
+            let count = got.iter().filter(is).count();
+            if count < wanted.at_least {
+                return Err(format!("{count} notices").into());
+            }
+        }
+        if let Some(wanted) = &c.relisted {
+            let of = |r: &Request| r.relists && r.resource == wanted.resource;
+            let count = self.stage.audit.by_daemon(&self.namespace, of).len();
+            if count < wanted.at_least {
+                return Err(format!("{count} watches from the beginning").into());
+            }
+        }
+        if let Some(wanted) = &c.answered {
+            let count = self.stage.audit.by_daemon(&self.namespace, |r| r.code == wanted.code).len();
+            if count < wanted.at_least {
+                return Err(format!("{count} answers").into());
+            }
+        }
         if let Some(wanted) = &c.serves {
             let listen = self.daemon("main").map_err(|e| e.to_string())?.listen;
             let url = format!("http://{listen}{}", wanted.path);
             let answer = self.stage.plane.http.get(url).send().await.map_err(|e| e.to_string())?;
+            let code = answer.status().as_u16();
             let text = answer.text().await.map_err(|e| e.to_string())?;
-            if !text.contains(&wanted.text) {
+            if !text.contains(&wanted.text) || wanted.code.is_some_and(|wanted| wanted != code) {
                 return Err(format!("it says {}", text.chars().take(300).collect::<String>()).into());
             }
         }
@@ -218,8 +248,21 @@ fn describe(condition: &Condition) -> String {
     if let Some(name) = &c.ended {
         parts.push(format!("daemon {name} has ended"));
     }
+    if let Some(name) = &c.stopped {
+        parts.push(format!("daemon {name} stands still"));
+    }
+    if let Some(n) = &c.notice {
+        parts.push(format!("{} notice(s) of {} to {}", n.at_least, n.phase.as_deref().unwrap_or("any"), n.channel));
+    }
+    if let Some(r) = &c.relisted {
+        parts.push(format!("{} watch(es) of {} from the beginning", r.at_least, r.resource));
+    }
+    if let Some(a) = &c.answered {
+        parts.push(format!("{} request(s) answered with {}", a.at_least, a.code));
+    }
     if let Some(s) = &c.serves {
-        parts.push(format!("{} says \"{}\"", s.path, s.text));
+        let code = s.code.map(|code| format!(" {code}")).unwrap_or_default();
+        parts.push(format!("{} answers{code} \"{}\"", s.path, s.text));
     }
     if let Some(e) = &c.event {
         let what = e.reason.as_deref().or(e.text.as_deref()).unwrap_or("any");

@@ -1,7 +1,7 @@
 //! The real `lastgood run`: its configuration folder, its log, and how it ends.
 use crate::{
     fail::{Context, Result, bail},
-    plane::Plane,
+    figures::ProcessFigures,
     process::{self, Process, tail},
     wait::{self, Missing},
 };
@@ -16,6 +16,7 @@ use std::{
 /// One daemon of a story.
 pub(crate) struct Daemon {
     process: Process,
+    config: PathBuf,
     pub(crate) listen: SocketAddr,
     pub(crate) log: PathBuf,
 }
@@ -31,11 +32,12 @@ pub(crate) struct Launch<'a> {
     pub(crate) thresholds: &'a Value,
     pub(crate) prometheus: Option<&'a str>,
     pub(crate) env: &'a [(String, String)],
+    pub(crate) kubeconfig: &'a Path,
 }
 
 impl Daemon {
     /// Writes the configuration and starts the daemon; `wait_ready` waits until `/readyz` says so.
-    pub(crate) async fn start(plane: &Plane, bin: &Path, launch: &Launch<'_>) -> Result<Self> {
+    pub(crate) fn start(bin: &Path, launch: &Launch<'_>) -> Result<Self> {
         let listen = free_address()?;
         let config = launch.folder.join(format!("config-{}", launch.name));
         std::fs::create_dir_all(&config)?;
@@ -44,13 +46,13 @@ impl Daemon {
         let mut command = process::command(bin);
         command
             .args(["run", "--kubeconfig"])
-            .arg(&plane.daemon_kubeconfig)
+            .arg(launch.kubeconfig)
             .arg("--config")
             .arg(&config)
             .envs(launch.env.iter().map(|(k, v)| (k, v)))
             .current_dir(launch.folder);
         let process = Process::start(&format!("lastgood ({})", launch.name), command, &log)?;
-        Ok(Self { process, listen, log })
+        Ok(Self { process, config, listen, log })
     }
 
     pub(crate) async fn wait_ready(&mut self, http: &reqwest::Client) -> Result<()> {
@@ -75,6 +77,16 @@ impl Daemon {
         self.process.kill().await;
     }
 
+    /// SIGSTOP, SIGCONT, …
+    pub(crate) async fn signal(&self, name: &str) -> Result<()> {
+        self.process.signal(name).await
+    }
+
+    /// What the kernel says of its process.
+    pub(crate) fn figures(&self) -> Result<ProcessFigures> {
+        ProcessFigures::find(&self.config)
+    }
+
     /// SIGTERM; the daemon has 20 s to end by itself.
     pub(crate) async fn stop(&mut self) -> Result<()> {
         match self.process.stop(Duration::from_secs(20)).await {
@@ -88,7 +100,8 @@ impl Daemon {
     }
 }
 
-fn free_address() -> Result<SocketAddr> {
+/// An address of loopback that nobody listens at.
+pub(crate) fn free_address() -> Result<SocketAddr> {
     let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     Ok(listener.local_addr()?)
 }

@@ -1,12 +1,11 @@
 //! What must be true when a story has been played; the audit log is the oracle for what was written.
 use crate::{
-    audit::{Request, touches_template},
+    audit::{Request, is_daemon, touches_template},
     conditions::image_of,
     fail::{Context, Failure, Result},
-    plane::DAEMON,
     runner::Run,
-    story::{Expectation, IncidentExpected},
     wait,
+    wanted::{Expectation, IncidentExpected},
 };
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, time::Duration};
@@ -78,6 +77,16 @@ impl Run<'_> {
             if pins < least {
                 faults.push(format!("{pins} pins instead of at least {least}"));
             }
+        }
+        if let Some(most) = expected.writes_at_most {
+            let writes = self.stage.audit.by_daemon(&self.namespace, Request::is_write).len();
+            if writes > most {
+                faults.push(format!("{writes} write requests instead of at most {most}"));
+            }
+        }
+        for (channel, phases) in &expected.notices {
+            let receiver = self.receiver.as_ref().context("the daemon of this story has no notices")?;
+            faults.extend(receiver.faults(channel, phases));
         }
         if let Some(owners) = &expected.template_owners {
             faults.extend(foreign_owners(&live, owners));
@@ -166,7 +175,7 @@ impl Run<'_> {
     pub(crate) fn check_writes(&self) -> Vec<String> {
         let audit = &self.stage.audit;
         let mut faults = Vec::new();
-        for read in audit.select(|r| r.user == DAEMON && r.resource.starts_with("secrets")) {
+        for read in audit.select(|r| is_daemon(&r.user) && r.resource.starts_with("secrets")) {
             faults.push(format!("the daemon asked for Secrets: {} {}/{}", read.verb, read.namespace, read.name));
         }
         for write in audit.by_daemon(&self.namespace, |r| r.is_write() && r.succeeded()) {
@@ -176,6 +185,8 @@ impl Run<'_> {
                 "events" => &["create", "patch"],
                 "incidents" | "incidents/status" => &["create", "update", "patch"],
                 "pods/eviction" => &["create"],
+                // Only where a story has its Lease in its own namespace.
+                "leases" => &["create", "update"],
                 _ => &[],
             };
             let what = format!("{} {}/{}", write.verb, write.resource, write.name);

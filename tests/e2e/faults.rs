@@ -1,6 +1,7 @@
 //! A proxy in front of Prometheus that can lie: one per story, so that no other story notices.
 use crate::{
-    fail::{Context, Result},
+    fail::Result,
+    http::{self, Asked},
     plane::prometheus,
 };
 use serde::Deserialize;
@@ -14,7 +15,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    io::{AsyncWriteExt, BufReader},
     net::{TcpListener, TcpStream},
     task::JoinHandle,
 };
@@ -80,13 +81,6 @@ impl FaultProxy {
     }
 }
 
-struct Asked {
-    method: String,
-    path: String,
-    kind: String,
-    body: Vec<u8>,
-}
-
 async fn connection(
     stream: TcpStream,
     http: &reqwest::Client,
@@ -94,7 +88,7 @@ async fn connection(
     queries: &AtomicU64,
 ) -> Result<()> {
     let mut stream = BufReader::new(stream);
-    while let Some(asked) = read(&mut stream).await? {
+    while let Some(asked) = http::read(&mut stream).await? {
         if asked.path.contains("/query") {
             queries.fetch_add(1, Ordering::Relaxed);
         }
@@ -112,42 +106,16 @@ async fn connection(
                 (code, "application/json", distort(now, text))
             }
         };
-        let head = format!("HTTP/1.1 {code} Answer\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n", body.len());
-        stream.write_all((head + &body).as_bytes()).await?;
+        stream.write_all(&http::answer(code, "", kind, &body)).await?;
     }
     Ok(())
 }
 
-async fn read(stream: &mut BufReader<TcpStream>) -> Result<Option<Asked>> {
-    let mut line = String::new();
-    if stream.read_line(&mut line).await? == 0 {
-        return Ok(None);
-    }
-    let mut words = line.split_whitespace().map(str::to_owned);
-    let (method, path) = (words.next().context("no method")?, words.next().context("no path")?);
-    let (mut length, mut kind) = (0, String::new());
-    loop {
-        let mut header = String::new();
-        if stream.read_line(&mut header).await? <= 2 {
-            break;
-        }
-        if let Some((name, value)) = header.split_once(':') {
-            match name.to_ascii_lowercase().as_str() {
-                "content-length" => length = value.trim().parse()?,
-                "content-type" => kind = value.trim().to_owned(),
-                _ => {}
-            }
-        }
-    }
-    let mut body = vec![0; length];
-    stream.read_exact(&mut body).await?;
-    Ok(Some(Asked { method, path, kind, body }))
-}
-
 async fn forward(http: &reqwest::Client, asked: Asked) -> Result<(u16, String)> {
     let url = format!("{}{}", prometheus::URL, asked.path);
+    let kind = asked.header("content-type").to_owned();
     let request = if asked.method == "POST" { http.post(url).body(asked.body) } else { http.get(url) };
-    let request = if asked.kind.is_empty() { request } else { request.header("content-type", asked.kind) };
+    let request = if kind.is_empty() { request } else { request.header("content-type", kind) };
     let answer = request.send().await?;
     Ok((answer.status().as_u16(), answer.text().await?))
 }

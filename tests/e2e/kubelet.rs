@@ -25,8 +25,12 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
+    time::Duration,
 };
-use tokio::sync::watch;
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
 
 const NODES: [&str; 3] = ["node-1", "node-2", "node-3"];
 
@@ -99,6 +103,27 @@ impl World {
         let n = self.addresses.fetch_add(1, Ordering::Relaxed);
         let [_, _, high, low] = (n / 250 * 256 + n % 250 + 2).to_be_bytes();
         Ipv4Addr::new(10, 244, high, low)
+    }
+}
+
+/// Asks an API server again that is away or overloaded, as a kubelet does.
+async fn patiently<T, F>(mut ask: impl FnMut() -> F) -> kube::Result<T>
+where
+    F: Future<Output = kube::Result<T>>,
+{
+    let deadline = Instant::now() + Duration::from_secs(120);
+    loop {
+        match ask().await {
+            Err(error) if passes(&error) && Instant::now() < deadline => sleep(Duration::from_millis(500)).await,
+            answer => return answer,
+        }
+    }
+}
+
+fn passes(error: &kube::Error) -> bool {
+    match error {
+        kube::Error::Api(status) => status.code >= 500 || status.code == 429,
+        _ => true,
     }
 }
 

@@ -15,8 +15,8 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, timeout},
 };
 
-/// No story is longer than this; a forgotten load ends by itself.
-const LONGEST: Duration = Duration::from_secs(15 * 60);
+/// No story, and hardly a soak, is longer than this; a forgotten load ends by itself.
+const LONGEST: Duration = Duration::from_secs(3 * 60 * 60);
 /// Requests in flight; beyond that, users give up (and are counted as refused).
 const IN_FLIGHT: usize = 100;
 

@@ -3,10 +3,14 @@
 
 mod audit;
 mod conditions;
+#[path = "../conformance/mod.rs"]
+mod conformance;
 mod daemon;
 mod expectations;
 mod fail;
 mod faults;
+mod figures;
+mod http;
 mod kubelet;
 mod load;
 mod manifest;
@@ -15,11 +19,16 @@ mod network;
 mod options;
 mod plane;
 mod process;
+mod receiver;
+mod relay;
 mod runner;
 mod scale;
+mod soak;
+mod steps;
 mod story;
 mod summary;
 mod wait;
+mod wanted;
 
 use fail::{Context, Result, bail};
 use futures::{StreamExt, stream};
@@ -100,16 +109,37 @@ async fn perform(
     if let Some(scale) = &options.scale {
         return at_scale(plane, scale, run, out, &lastgood).await;
     }
-    let (audit, follower) = audit::Audit::follow(&plane.audit_log).await?;
+    let audit = Arc::new(audit::Audit::default());
+    let follower = audit.follow(&plane.audit_log).await?;
     let world = Arc::new(kubelet::World::default());
     let mut background = JoinSet::new();
     background.spawn(kubelet::run(plane.kubelet.clone(), world.clone()));
     background.spawn(network::run(plane.kubelet.clone()));
     let (scraper, folder) = (plane.kubelet.clone(), run.to_owned());
     background.spawn(async move { plane::prometheus::follow_pods(scraper, &folder).await });
+    let unmet = if options.with_conformance() { conform(&plane, options).await? } else { 0 };
+    if options.conformance {
+        keep_logs(run, out);
+        plane.stop().await;
+        return Ok(unmet);
+    }
     let plane = Arc::new(plane);
     let stage = Stage { plane, world, audit, lastgood, out: out.into(), show: options.show };
 
+    if let Some(soak) = &options.soak {
+        let soaked = tokio::select! {
+            soaked = soak::run(&stage, soak) => soaked,
+            Some(ended) = background.join_next() => bail!("the kubelet or the proxies ended: {ended:?}"),
+        };
+        keep_logs(run, out);
+        drop(background);
+        follower.abort();
+        stage.plane.stop().await;
+        let faults = soaked?;
+        faults.iter().for_each(|fault| println!("FAILED: {fault}"));
+        println!("\n{} passed, {} failed", usize::from(faults.is_empty()), usize::from(!faults.is_empty()));
+        return Ok(faults.len());
+    }
     let mut outcomes = if options.keep {
         play_and_keep(&stage, stories, root).await?
     } else {
@@ -132,7 +162,25 @@ async fn perform(
         println!("\nFAILED {}: {text}\n  see {}", outcome.story.name, runner::evidence(out, &outcome.story.name));
     }
     println!("\n{} passed, {} failed", outcomes.len() - failed.len(), failed.len());
-    Ok(failed.len())
+    Ok(failed.len() + unmet)
+}
+
+/// Plays the conformance cases, so many side by side; says how many do not hold. Prometheus earns its trust meanwhile.
+async fn conform(plane: &plane::Plane, options: &Options) -> Result<usize> {
+    let (cases, client) = (options.choose_cases(), plane.plain_client().await?);
+    let began = Instant::now();
+    let played = stream::iter(&cases).map(async |case| (case.name, case.play(client.clone()).await));
+    let mut playing = std::pin::pin!(played.buffer_unordered(2 * options.jobs));
+    let mut unmet = 0;
+    while let Some((name, result)) = playing.next().await {
+        if let Err(why) = result {
+            unmet += 1;
+            println!("DOES NOT HOLD  {name}: {why}");
+        }
+    }
+    let (all, seconds) = (cases.len(), began.elapsed().as_secs_f64());
+    println!("conformance: {} of {all} cases hold ({seconds:.0} s)", all - unmet);
+    Ok(unmet)
 }
 
 /// Measures the daemon in a large cluster instead of playing stories.
@@ -155,8 +203,16 @@ async fn at_scale(plane: plane::Plane, scale: &options::Scale, run: &Path, out: 
 async fn play(stage: &Stage, mut stories: Vec<Story>, jobs: usize) -> Result<Vec<Outcome>> {
     let mut outcomes = Vec::new();
     stories.sort_by_key(|s| !s.long);
-    let mut playing = stream::iter(&stories).map(|story| Run::play(stage, story, false)).buffer_unordered(jobs);
-    while let Some(played) = playing.next().await {
+    let (alone, together): (Vec<&Story>, Vec<&Story>) = stories.iter().partition(|s| s.alone);
+    let mut together =
+        stream::iter(together).map(|story| Run::play(stage, story, false)).buffer_unordered(jobs).boxed_local();
+    let mut alone = stream::iter(alone).then(|story| Run::play(stage, story, false)).boxed_local();
+    loop {
+        let played = match together.next().await {
+            None => alone.next().await,
+            played => played,
+        };
+        let Some(played) = played else { break };
         let (outcome, _) = played?;
         stage.plane.must_live().await?;
         let result = if outcome.failure.is_some() { "FAILED" } else { "passed" };

@@ -1,5 +1,6 @@
 //! The command line of `tests/e2e/run`.
 use crate::{
+    conformance::{self, Case},
     fail::{Result, bail},
     story::Story,
 };
@@ -10,8 +11,12 @@ pub(crate) struct Options {
     pub(crate) show: bool,
     pub(crate) keep: bool,
     pub(crate) jobs: usize,
+    /// Play the conformance cases: alone when asked for, else before all stories.
+    pub(crate) conformance: bool,
     /// Measure at scale instead of playing stories.
     pub(crate) scale: Option<Scale>,
+    /// Soak instead of playing stories.
+    pub(crate) soak: Option<Soak>,
     wanted: Vec<String>,
 }
 
@@ -24,6 +29,20 @@ pub(crate) struct Scale {
     pub(crate) live: usize,
     /// Length of each window.
     pub(crate) minutes: u64,
+}
+
+/// How long `--soak` goes on, and what its chance comes from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Soak {
+    pub(crate) minutes: u64,
+    pub(crate) seed: u64,
+}
+
+impl Default for Soak {
+    fn default() -> Self {
+        // Told at the start, so that a failure can be played again.
+        Self { minutes: 10, seed: jiff::Timestamp::now().as_second().unsigned_abs() }
+    }
 }
 
 impl Default for Scale {
@@ -40,6 +59,7 @@ impl Options {
                 "--list" => options.list = true,
                 "--show" => options.show = true,
                 "--keep" => options.keep = true,
+                "--conformance" => options.conformance = true,
                 "--jobs" => match args.next().and_then(|n| n.parse().ok()) {
                     Some(jobs) if jobs > 0 => options.jobs = jobs,
                     _ => bail!("--jobs needs a number, at least 1"),
@@ -47,6 +67,17 @@ impl Options {
                 "--scale" => {
                     options.scale.get_or_insert_default();
                 }
+                "--soak" => {
+                    options.soak.get_or_insert_default();
+                }
+                "--seed" => match args.next().and_then(|n| n.parse().ok()) {
+                    Some(seed) => options.soak.get_or_insert_default().seed = seed,
+                    None => bail!("--seed needs a number"),
+                },
+                "--minutes" if options.soak.is_some() => match args.next().and_then(|n| n.parse().ok()) {
+                    Some(minutes @ 1..=1440) => options.soak.get_or_insert_default().minutes = minutes,
+                    _ => bail!("--minutes needs a number, from 1 to 1440"),
+                },
                 "--idle" | "--live" | "--minutes" => {
                     let scale = options.scale.get_or_insert_default();
                     match (arg.as_str(), args.next().and_then(|n| n.parse().ok())) {
@@ -67,8 +98,22 @@ impl Options {
         Ok(options)
     }
 
+    /// Whether the conformance cases are to be played.
+    pub(crate) fn with_conformance(&self) -> bool {
+        self.conformance || (self.wanted.is_empty() && !self.keep && !self.show)
+    }
+
+    /// The conformance cases that were asked for: those whose name has one of the words.
+    pub(crate) fn choose_cases(&self) -> Vec<&'static Case> {
+        let fits = |case: &&'static Case| self.wanted.is_empty() || self.wanted.iter().any(|w| case.name.contains(w));
+        conformance::all().into_iter().filter(fits).collect()
+    }
+
     /// The stories that were asked for: by name, by beginning, or by a part of the name.
     pub(crate) fn choose(&self, all: Vec<Story>) -> Result<Vec<Story>> {
+        if self.conformance {
+            return Ok(Vec::new());
+        }
         if self.wanted.is_empty() {
             return Ok(all);
         }

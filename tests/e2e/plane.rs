@@ -3,6 +3,7 @@
 //! The ports are fixed: the suite runs in a network namespace of its own.
 mod certs;
 pub(crate) mod prometheus;
+pub(crate) mod second;
 
 use crate::{
     fail::{Context, Failure, Result},
@@ -10,15 +11,17 @@ use crate::{
     wait::{self, Missing},
 };
 use certs::{Authority, Identity};
+use serde::Deserialize;
 use serde_json::json;
 use std::{
+    net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
 use tokio::{process::Command, sync::Mutex, time::Instant};
 
 /// The API server.
-pub(crate) const API: &str = "https://127.0.0.1:6443";
+pub(crate) const API: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 6443);
 /// The daemon as the API server knows it.
 pub(crate) const DAEMON: &str = "system:serviceaccount:lastgood:lastgood";
 
@@ -40,7 +43,22 @@ rules:
 const CONTROLLERS: &str = "deployment-controller,replicaset-controller,statefulset-controller,\
 daemonset-controller,endpointslice-controller,disruption-controller,garbage-collector-controller,\
 namespace-controller,serviceaccount-controller,root-ca-certificate-publisher-controller,\
-resourcequota-controller,horizontal-pod-autoscaler-controller,clusterrole-aggregation-controller";
+resourcequota-controller,horizontal-pod-autoscaler-controller,clusterrole-aggregation-controller,\
+validatingadmissionpolicy-status-controller";
+
+/// What can happen to the control plane under everybody's feet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Disturbance {
+    /// etcd stands still: nothing can be written, only caches answer.
+    EtcdStops,
+    EtcdContinues,
+    /// The API server stands still.
+    ApiStops,
+    ApiContinues,
+    /// The API server ends and comes back with another serving certificate.
+    ApiRestarts,
+}
 
 /// A running control plane. Dropping it kills its processes.
 pub(crate) struct Plane {
@@ -56,6 +74,7 @@ pub(crate) struct Plane {
     pub(crate) http: reqwest::Client,
     bin: PathBuf,
     run: PathBuf,
+    authority: Authority,
     monitored_since: Instant,
     processes: Mutex<Vec<Process>>,
 }
@@ -78,13 +97,14 @@ impl Plane {
             http: reqwest::Client::builder().timeout(Duration::from_secs(10)).build()?,
             bin: bin.into(),
             run: run.into(),
+            authority,
             // Prometheus starts a moment later; the margin covers it.
             monitored_since: Instant::now(),
             processes: Mutex::new(vec![api, etcd]),
         };
         plane.wait_for_api().await?;
-        let controllers = client_kubeconfig(run, &authority, "kube-controller-manager")?;
-        let controllers = start_controllers(bin, run, &authority, &controllers).await?;
+        let controllers = client_kubeconfig(run, &plane.authority, "kube-controller-manager")?;
+        let controllers = start_controllers(bin, run, &plane.authority, &controllers).await?;
         plane.processes.lock().await.insert(0, controllers);
         let scraper = prometheus::start(run).await?;
         plane.processes.lock().await.insert(0, scraper);
@@ -95,7 +115,7 @@ impl Plane {
     async fn wait_for_api(&self) -> Result<()> {
         let namespaces: kube::Api<k8s_openapi::api::core::v1::Namespace> = kube::Api::all(self.admin.clone());
         let mut processes = self.processes.lock().await;
-        let api = processes.first_mut().context("no API server")?;
+        let api = named(&mut processes, "kube-apiserver")?;
         wait::until("the API server has its default namespace", Duration::from_secs(90), async || {
             api.must_live().map_err(Missing::for_ever)?;
             namespaces.get("default").await.map(drop).map_err(|e| e.to_string().into())
@@ -109,15 +129,45 @@ impl Plane {
         self.kubectl(&["apply", "-k", &overlay], None).await?.ok("kubectl apply of the shipped manifests")?;
         let crd = ["wait", "--for=condition=Established", "crd/incidents.lastgood.dev", "--timeout=30s"];
         self.kubectl(&crd, None).await?.ok("the CRD is established")?;
-        let token = ["create", "token", "lastgood", "-n", "lastgood", "--duration=6h"];
-        let token = self.kubectl(&token, None).await?.ok("a token for the daemon")?;
+        self.account_kubeconfig("lastgood/lastgood", API, &self.daemon_kubeconfig).await
+    }
+
+    /// Writes a kubeconfig with a fresh token of a ServiceAccount, `namespace/name`, for an API server.
+    pub(crate) async fn account_kubeconfig(&self, account: &str, server: SocketAddr, to: &Path) -> Result<()> {
+        let (namespace, name) = account.split_once('/').context(format!("{account} is not namespace/name"))?;
+        let token = ["create", "token", name, "-n", namespace, "--duration=6h"];
+        let token = self.kubectl(&token, None).await?.ok(&format!("a token of {account}"))?;
         let user = json!({"token": token.trim()});
-        write_kubeconfig(&self.daemon_kubeconfig, &self.run.join("certs/ca.crt"), "lastgood", &user)
+        write_kubeconfig(to, &self.authority.ca(), name, &user, server)
+    }
+
+    /// What every story feels.
+    pub(crate) async fn disturb(&self, how: Disturbance) -> Result<()> {
+        let mut processes = self.processes.lock().await;
+        match how {
+            Disturbance::EtcdStops => named(&mut processes, "etcd")?.signal("STOP").await,
+            Disturbance::EtcdContinues => named(&mut processes, "etcd")?.signal("CONT").await,
+            Disturbance::ApiStops => named(&mut processes, "kube-apiserver")?.signal("STOP").await,
+            Disturbance::ApiContinues => named(&mut processes, "kube-apiserver")?.signal("CONT").await,
+            Disturbance::ApiRestarts => {
+                let api = named(&mut processes, "kube-apiserver")?;
+                // Its watches would keep it for a minute.
+                api.stop(Duration::from_secs(3)).await;
+                *api = start_api_server(&self.bin, &self.run, &self.authority)?.0;
+                drop(processes);
+                self.wait_for_api().await
+            }
+        }
     }
 
     /// Runs kubectl as a person.
     pub(crate) async fn kubectl(&self, args: &[&str], stdin: Option<&str>) -> Result<Said> {
-        let config = format!("--kubeconfig={}", self.kubeconfig.display());
+        self.kubectl_as(&self.kubeconfig, args, stdin).await
+    }
+
+    /// Runs kubectl as whoever a kubeconfig names.
+    pub(crate) async fn kubectl_as(&self, kubeconfig: &Path, args: &[&str], stdin: Option<&str>) -> Result<Said> {
+        let config = format!("--kubeconfig={}", kubeconfig.display());
         let args = std::iter::once(config.as_str()).chain(args.iter().copied());
         process::run(&self.bin.join("kubectl"), args, stdin, Duration::from_secs(180)).await
     }
@@ -131,6 +181,13 @@ impl Plane {
 
     pub(crate) fn kubectl_path(&self) -> PathBuf {
         self.bin.join("kubectl")
+    }
+
+    /// A client of people that shows every answer as it is: refusals are not tried again.
+    pub(crate) async fn plain_client(&self) -> Result<kube::Client> {
+        let mut config = config(&self.kubeconfig).await?;
+        config.default_retry = false;
+        Ok(kube::Client::try_from(config)?)
     }
 
     /// An error when one of its processes has ended.
@@ -179,11 +236,20 @@ async fn start_etcd(bin: &Path, run: &Path) -> Result<Process> {
 }
 
 fn start_api_server(bin: &Path, run: &Path, authority: &Authority) -> Result<(Process, PathBuf)> {
+    let audit_log = run.join("audit.log");
+    let mut command = api_server(bin, run, authority, "apiserver")?;
+    command
+        .arg(format!("--audit-log-path={}", audit_log.display()))
+        .args(["--etcd-servers=http://127.0.0.1:2379", "--secure-port=6443"]);
+    Ok((Process::start("kube-apiserver", command, &run.join("kube-apiserver.log"))?, audit_log))
+}
+
+/// What all API servers have in common; `name` is that of its serving certificate.
+fn api_server(bin: &Path, run: &Path, authority: &Authority, name: &str) -> Result<Command> {
     let names = ["localhost", "127.0.0.1", "10.96.0.1", "kubernetes.default.svc"];
-    let serving = authority.server("apiserver", &names)?;
+    let serving = authority.server(name, &names)?;
     let policy = run.join("audit.yaml");
     std::fs::write(&policy, AUDIT_POLICY)?;
-    let audit_log = run.join("audit.log");
     let (signing, checking) = (authority.service_account_key(), authority.service_account_public_key());
     let mut command = Command::new(bin.join("kube-apiserver"));
     command
@@ -194,11 +260,8 @@ fn start_api_server(bin: &Path, run: &Path, authority: &Authority) -> Result<(Pr
         .arg(format!("--service-account-key-file={}", checking.display()))
         .arg(format!("--service-account-signing-key-file={}", signing.display()))
         .arg(format!("--audit-policy-file={}", policy.display()))
-        .arg(format!("--audit-log-path={}", audit_log.display()))
         .args([
-            "--etcd-servers=http://127.0.0.1:2379",
             "--bind-address=127.0.0.1",
-            "--secure-port=6443",
             "--advertise-address=10.96.0.1",
             "--service-cluster-ip-range=10.96.0.0/16",
             "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
@@ -207,7 +270,11 @@ fn start_api_server(bin: &Path, run: &Path, authority: &Authority) -> Result<(Pr
             "--endpoint-reconciler-type=none",
             "--audit-log-maxsize=4096",
         ]);
-    Ok((Process::start("kube-apiserver", command, &run.join("kube-apiserver.log"))?, audit_log))
+    Ok(command)
+}
+
+fn named<'a>(processes: &'a mut [Process], name: &str) -> Result<&'a mut Process> {
+    processes.iter_mut().find(|p| p.name() == name).context(format!("no {name} runs"))
 }
 
 async fn start_controllers(bin: &Path, run: &Path, authority: &Authority, kubeconfig: &Path) -> Result<Process> {
@@ -240,15 +307,21 @@ fn client_kubeconfig(run: &Path, authority: &Authority, user: &str) -> Result<Pa
     let Identity { cert, key } = authority.master(user)?;
     let path = run.join(format!("{user}.kubeconfig"));
     let credentials = json!({"client-certificate": cert, "client-key": key});
-    write_kubeconfig(&path, &authority.ca(), user, &credentials)?;
+    write_kubeconfig(&path, &authority.ca(), user, &credentials, API)?;
     Ok(path)
 }
 
-fn write_kubeconfig(path: &Path, ca: &Path, user: &str, credentials: &serde_json::Value) -> Result<()> {
+fn write_kubeconfig(
+    path: &Path,
+    ca: &Path,
+    user: &str,
+    credentials: &serde_json::Value,
+    server: SocketAddr,
+) -> Result<()> {
     // JSON is YAML.
     let config = json!({
         "apiVersion": "v1", "kind": "Config", "current-context": "e2e",
-        "clusters": [{"name": "e2e", "cluster": {"server": API, "certificate-authority": ca}}],
+        "clusters": [{"name": "e2e", "cluster": {"server": format!("https://{server}"), "certificate-authority": ca}}],
         "users": [{"name": user, "user": credentials}],
         "contexts": [{"name": "e2e", "context": {"cluster": "e2e", "user": user}}],
     });
@@ -256,8 +329,12 @@ fn write_kubeconfig(path: &Path, ca: &Path, user: &str, credentials: &serde_json
 }
 
 async fn client(kubeconfig: &Path) -> Result<kube::Client> {
+    Ok(kube::Client::try_from(config(kubeconfig).await?)?)
+}
+
+async fn config(kubeconfig: &Path) -> Result<kube::Config> {
     let file = kube::config::Kubeconfig::read_from(kubeconfig)?;
     let mut config = kube::Config::from_custom_kubeconfig(file, &kube::config::KubeConfigOptions::default()).await?;
     config.read_timeout = Some(Duration::from_secs(300));
-    Ok(kube::Client::try_from(config)?)
+    Ok(config)
 }

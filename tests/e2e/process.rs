@@ -46,6 +46,17 @@ impl Process {
         }
     }
 
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Sends a signal by its name.
+    pub(crate) async fn signal(&self, name: &str) -> Result<()> {
+        let pid = self.pid().context(format!("{} has ended", self.name))?;
+        let status = Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status().await?;
+        if status.success() { Ok(()) } else { bail!("kill -{name} {pid} ({}): {status}", self.name) }
+    }
+
     /// SIGKILL, at once.
     pub(crate) async fn kill(&mut self) {
         let _ = self.child.start_kill();

@@ -1,16 +1,18 @@
 //! Plays one story from its first apply to its last expectation.
 use crate::{
     audit::Audit,
-    daemon::{Daemon, Launch, merge},
-    fail::{Context, Result, bail},
+    daemon::Daemon,
+    fail::{Context, Result},
     faults::FaultProxy,
-    kubelet::{Behaviour, World},
+    kubelet::World,
     load::Load,
     manifest,
     narrate::{Narrator, Subject},
-    plane::Plane,
+    plane::{Plane, second::SecondApi},
     process,
-    story::{Behave, Call, Deploy, Start, Step, Story, WriteConfig},
+    receiver::Receiver,
+    relay::{Link, Relay},
+    story::{DaemonSpec, Start, Story},
 };
 use serde_json::{Value, json};
 use std::{
@@ -47,9 +49,13 @@ pub(crate) struct Run<'a> {
     pub(crate) daemons: BTreeMap<String, Daemon>,
     pub(crate) loads: BTreeMap<String, Load>,
     pub(crate) remembered: BTreeMap<String, Value>,
-    proxy: FaultProxy,
+    pub(crate) proxy: FaultProxy,
+    pub(crate) receiver: Option<Receiver>,
+    /// The way to the API server, by daemon.
+    pub(crate) ways: BTreeMap<String, Relay>,
+    pub(crate) second: Option<SecondApi>,
     narrator: Option<Narrator>,
-    manifests: BTreeMap<String, Value>,
+    pub(crate) manifests: BTreeMap<String, Value>,
     began: Instant,
     told: String,
 }
@@ -71,23 +77,7 @@ pub(crate) struct Outcome {
 impl<'a> Run<'a> {
     /// Plays the story; whatever happens, its daemons and load are stopped unless `keep`.
     pub(crate) async fn play(stage: &'a Stage, story: &'a Story, keep: bool) -> Result<(Outcome, Option<Run<'a>>)> {
-        let folder = stage.out.join("stories").join(&story.name);
-        let _ = std::fs::remove_dir_all(&folder);
-        std::fs::create_dir_all(&folder).context(folder.display())?;
-        let mut run = Run {
-            stage,
-            story,
-            namespace: format!("e2e-{}", story.name),
-            folder,
-            daemons: BTreeMap::new(),
-            loads: BTreeMap::new(),
-            remembered: BTreeMap::new(),
-            proxy: FaultProxy::start(stage.plane.http.clone()).await?,
-            narrator: None,
-            manifests: BTreeMap::new(),
-            began: Instant::now(),
-            told: String::new(),
-        };
+        let mut run = Run::begin(stage, story).await?;
         let mut failure = match timeout(LONGEST, run.play_all()).await {
             Ok(Ok(())) => None,
             Ok(Err(failure)) => Some(failure.to_string()),
@@ -116,6 +106,33 @@ impl<'a> Run<'a> {
         Ok((outcome, keep.then_some(run)))
     }
 
+    /// An empty stage for a story.
+    pub(crate) async fn begin(stage: &'a Stage, story: &'a Story) -> Result<Run<'a>> {
+        let folder = stage.out.join("stories").join(&story.name);
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir_all(&folder).context(folder.display())?;
+        Ok(Run {
+            stage,
+            story,
+            namespace: format!("e2e-{}", story.name),
+            folder,
+            daemons: BTreeMap::new(),
+            loads: BTreeMap::new(),
+            remembered: BTreeMap::new(),
+            proxy: FaultProxy::start(stage.plane.http.clone()).await?,
+            receiver: match story.daemon.as_ref().and_then(|d| d.notices.as_ref()) {
+                Some(spec) => Some(Receiver::start(spec).await?),
+                None => None,
+            },
+            ways: BTreeMap::new(),
+            second: None,
+            narrator: None,
+            manifests: BTreeMap::new(),
+            began: Instant::now(),
+            told: String::new(),
+        })
+    }
+
     async fn play_all(&mut self) -> Result<()> {
         self.set_up().await.context("setting up")?;
         let story = self.story;
@@ -142,13 +159,17 @@ impl<'a> Run<'a> {
         }
     }
 
-    async fn set_up(&mut self) -> Result<()> {
+    pub(crate) async fn set_up(&mut self) -> Result<()> {
         self.tell(&format!("{}: {}", self.story.name, self.story.description));
         let namespace = self.namespace.clone();
         self.stage.plane.kubectl(&["create", "namespace", &namespace], None).await?.ok("creating the namespace")?;
         let account = ["wait", "--for=create", "serviceaccount/default", "--timeout=30s"];
         self.kubectl(&account).await?.ok("the namespace has its ServiceAccount")?;
         let story = self.story;
+        self.wait_for_trust(false).await;
+        if story.daemon.as_ref().is_some_and(DaemonSpec::takes_turns) {
+            self.own_lease().await?;
+        }
         for workload in &story.workloads {
             let object = manifest::workload(workload);
             self.tell(&format!("kubectl apply: {} {} with image {}", workload.kind, workload.name, workload.image));
@@ -171,16 +192,40 @@ impl<'a> Run<'a> {
             }));
         }
         if story.daemon.as_ref().is_some_and(|d| d.running) {
-            let start = Start { name: "main".into(), env: BTreeMap::new(), settings: Value::Null, ready: true };
-            self.start_daemon(&start).await?;
+            self.start_daemon(&Start::main()).await?;
         }
-        if story.daemon.as_ref().is_some_and(|d| d.prometheus) {
-            if self.stage.plane.still_distrusted() {
-                self.tell("Prometheus has just started; Lastgood believes it after a minute");
-            }
-            self.stage.plane.wait_for_trust().await;
-        }
+        self.wait_for_trust(true).await;
         Ok(())
+    }
+
+    /// A daemon that a step starts must find a young rollout, so its story waits before it deploys anything;
+    /// one that runs from the beginning does so meanwhile.
+    async fn wait_for_trust(&mut self, running: bool) {
+        if !self.story.daemon.as_ref().is_some_and(|d| d.prometheus && d.running == running) {
+            return;
+        }
+        if self.stage.plane.still_distrusted() {
+            self.tell("Prometheus has just started; Lastgood believes it after a minute");
+        }
+        self.stage.plane.wait_for_trust().await;
+    }
+
+    /// A Lease in the story's own namespace, so that no other story takes turns with this one.
+    async fn own_lease(&self) -> Result<()> {
+        let role = json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "lastgood"},
+            "rules": [
+                {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "update"]},
+                {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["list", "watch"]},
+            ],
+        });
+        let binding = json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "lastgood"},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "lastgood"},
+            "subjects": [{"kind": "ServiceAccount", "name": "lastgood", "namespace": "lastgood"}],
+        });
+        self.apply(&role, false).await?;
+        self.apply(&binding, false).await
     }
 
     async fn start_load(&mut self, workload: &str, rate: u32) -> Result<()> {
@@ -192,130 +237,6 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    async fn step(&mut self, step: &Step) -> Result<()> {
-        match step {
-            Step::Deploy(deploy) => self.deploy(deploy).await,
-            Step::Kubectl(call) => {
-                self.tell(&format!("kubectl {}", call.args.join(" ")));
-                let args: Vec<&str> = call.args.iter().map(String::as_str).collect();
-                let said = self.kubectl_with(&args, call.stdin.as_deref()).await?;
-                self.expect_call("kubectl", call, &said)
-            }
-            Step::Lastgood(call) => self.lastgood(call).await,
-            Step::Wait(condition) => self.wait(condition).await,
-            Step::Never(condition) => self.never(condition).await,
-            Step::Behave(Behave { image, like, new_pods_only }) => {
-                self.tell(&format!("from now on, {image} behaves like {like}"));
-                let behaviour = Behaviour::parse(like).map_err(crate::fail::Failure::new)?;
-                self.stage.world.change(&self.namespace, image, behaviour, *new_pods_only);
-                Ok(())
-            }
-            Step::Prometheus(fault) => {
-                self.tell(&format!("Prometheus for this daemon: {fault:?}"));
-                self.proxy.set(*fault);
-                Ok(())
-            }
-            Step::Start(start) => self.start_daemon(start).await,
-            Step::Kill(name) => {
-                self.tell(&format!("SIGKILL to daemon {name}"));
-                self.daemon(name)?.kill().await;
-                self.daemons.remove(name);
-                Ok(())
-            }
-            Step::Stop(name) => {
-                self.tell(&format!("SIGTERM to daemon {name}"));
-                self.daemon(name)?.stop().await?;
-                self.daemons.remove(name);
-                Ok(())
-            }
-            Step::Remember(workload) => {
-                let template = self.live(workload).await?["spec"]["template"].clone();
-                self.remembered.insert(workload.clone(), template);
-                Ok(())
-            }
-            Step::WriteConfig(WriteConfig { daemon, file, text }) => {
-                self.tell(&format!("{file} of daemon {daemon} is overwritten"));
-                std::fs::write(self.folder.join(format!("config-{daemon}")).join(file), text).context(file)
-            }
-        }
-    }
-
-    async fn deploy(&mut self, deploy: &Deploy) -> Result<()> {
-        let mut object = self.manifests.get(&deploy.workload).context("no such workload")?.clone();
-        manifest::change(&mut object, deploy);
-        let image = object["spec"]["template"]["spec"]["containers"][0]["image"].as_str().unwrap_or("?").to_owned();
-        let how = if deploy.server_side { "apply --server-side" } else { "apply" };
-        self.tell(&format!("kubectl {how}: {} with image {image}", deploy.workload));
-        self.apply(&object, deploy.server_side).await?;
-        self.manifests.insert(deploy.workload.clone(), object);
-        Ok(())
-    }
-
-    async fn apply(&self, object: &Value, server_side: bool) -> Result<()> {
-        let mut args = vec!["apply", "-f", "-"];
-        if server_side {
-            args.push("--server-side");
-        }
-        self.kubectl_with(&args, Some(&object.to_string())).await?.ok("kubectl apply").map(drop)
-    }
-
-    async fn lastgood(&mut self, call: &Call) -> Result<()> {
-        self.tell(&format!("lastgood {}", call.args.join(" ")));
-        let mut args = call.args.clone();
-        args.extend(["--kubeconfig".into(), self.stage.plane.kubeconfig.display().to_string()]);
-        args.extend(["-n".into(), self.namespace.clone()]);
-        // Commands that have no use for the daemon do not know this option.
-        let asks_daemon = ["get", "explain", "undo", "status"].contains(&args[0].as_str());
-        if let (true, Some(daemon)) = (asks_daemon, self.daemons.get("main")) {
-            args.extend(["--server".into(), format!("http://{}", daemon.listen)]);
-        }
-        let within = Duration::from_secs(300);
-        let said = process::run(&self.stage.lastgood, &args, call.stdin.as_deref(), within).await?;
-        for line in said.out.lines().chain(said.err.lines()) {
-            self.tell(&format!("  | {line}"));
-        }
-        self.expect_call("lastgood", call, &said)
-    }
-
-    fn expect_call(&self, program: &str, call: &Call, said: &process::Said) -> Result<()> {
-        let what = format!("{program} {}", call.args.join(" "));
-        if said.code != call.exit {
-            bail!("{what}: exit code {} instead of {}: {}{}", said.code, call.exit, said.err, said.out);
-        }
-        for text in &call.says {
-            if !said.out.contains(text) && !said.err.contains(text) {
-                bail!("{what}: does not say \"{text}\" but: {}{}", said.out, said.err);
-            }
-        }
-        Ok(())
-    }
-
-    async fn start_daemon(&mut self, start: &Start) -> Result<()> {
-        let spec = self.story.daemon.as_ref().context("the story has no daemon")?;
-        let mut settings = spec.settings.clone();
-        if !start.settings.is_null() {
-            merge(&mut settings, &start.settings);
-        }
-        let env: Vec<_> = start.env.clone().into_iter().collect();
-        let said = if env.is_empty() { String::new() } else { format!(" with {env:?}") };
-        self.tell(&format!("lastgood run ({}){said}", start.name));
-        let launch = Launch {
-            name: &start.name,
-            namespace: &self.namespace,
-            folder: &self.folder,
-            settings: &settings,
-            thresholds: &spec.thresholds,
-            prometheus: spec.prometheus.then_some(self.proxy.url.as_str()),
-            env: &env,
-        };
-        let mut daemon = Daemon::start(&self.stage.plane, &self.stage.lastgood, &launch).await?;
-        if start.ready {
-            daemon.wait_ready(&self.stage.plane.http).await?;
-        }
-        self.daemons.insert(start.name.clone(), daemon);
-        Ok(())
-    }
-
     pub(crate) fn daemon(&mut self, name: &str) -> Result<&mut Daemon> {
         self.daemons.get_mut(name).context(format!("no daemon \"{name}\" runs"))
     }
@@ -324,7 +245,7 @@ impl<'a> Run<'a> {
         self.kubectl_with(args, None).await
     }
 
-    async fn kubectl_with(&self, args: &[&str], stdin: Option<&str>) -> Result<process::Said> {
+    pub(crate) async fn kubectl_with(&self, args: &[&str], stdin: Option<&str>) -> Result<process::Said> {
         let args: Vec<&str> = ["-n", self.namespace.as_str()].into_iter().chain(args.iter().copied()).collect();
         self.stage.plane.kubectl(&args, stdin).await
     }
@@ -374,7 +295,7 @@ impl<'a> Run<'a> {
     }
 
     /// Writes what a person needs to understand a failure.
-    async fn keep_evidence(&mut self) {
+    pub(crate) async fn keep_evidence(&mut self) {
         let mut text = String::new();
         for args in [
             vec!["get", "deployments,statefulsets,daemonsets,replicasets,controllerrevisions,pods", "-o", "wide"],
@@ -405,16 +326,27 @@ impl<'a> Run<'a> {
         let _ = std::fs::write(self.folder.join("cluster.txt"), text);
     }
 
+    /// Writes down what was told, and cleans up.
+    pub(crate) async fn end(&mut self) -> Result<()> {
+        let _ = std::fs::write(self.folder.join("story.log"), &self.told);
+        self.clean_up().await
+    }
+
     pub(crate) async fn clean_up(&mut self) -> Result<()> {
         self.loads.clear();
         let mut first = Ok(());
+        self.ways.values().for_each(|way| way.set(Link::Open));
         for daemon in self.daemons.values_mut() {
             if daemon.ended().is_none() {
+                daemon.signal("CONT").await?;
                 let stopped = daemon.stop().await;
                 first = first.and(stopped);
             }
         }
         self.daemons.clear();
+        if let Some(mut second) = self.second.take() {
+            second.stop().await;
+        }
         let namespace = self.namespace.clone();
         let gone = ["delete", "namespace", namespace.as_str(), "--wait=false"];
         self.stage.plane.kubectl(&gone, None).await?.ok("removing the namespace")?;

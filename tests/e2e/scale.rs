@@ -3,6 +3,7 @@
 use crate::{
     daemon::{Daemon, Launch},
     fail::{Context, Result, bail},
+    figures::ProcessFigures,
     options::Scale,
     plane::{DAEMON, Plane, prometheus},
     wait,
@@ -60,11 +61,12 @@ pub(crate) async fn run(plane: &Plane, lastgood: &Path, out: &Path, scale: &Scal
         thresholds: &json!({"defaults": {"mode": "observe", "watch": "1m", "minRequests": 10_000_000}}),
         prometheus: Some(prometheus::URL),
         env: &[],
+        kubeconfig: &plane.daemon_kubeconfig,
     };
-    let mut daemon = Daemon::start(plane, lastgood, &launch).await?;
+    let mut daemon = Daemon::start(lastgood, &launch)?;
     // On a busy machine a child takes a while to become the program that it is to be.
     daemon.wait_ready(&plane.http).await?;
-    let process = ProcessFigures::find(&folder.join("config-scale"))?;
+    let process = daemon.figures()?;
     told.say(&format!("\nsynced: {}", process.memory()?));
     sleep(Duration::from_secs(20)).await;
     told.say(&format!("20 s later: {}, {} live trials", process.memory()?, trials(plane, &daemon).await?));
@@ -336,52 +338,6 @@ fn tell_requests(told: &mut Told, title: &str, began: &Position, plane: &Plane, 
 
 fn per(count: u64, minutes: Option<f64>) -> String {
     minutes.map_or(count.to_string(), |minutes| format!("{:.1}", count as f64 / minutes))
-}
-
-/// A process' own figures.
-struct ProcessFigures(PathBuf);
-
-impl ProcessFigures {
-    /// The process that was started with this configuration folder. `/proc` may be of another process
-    /// namespace than ours, so a child's number says nothing.
-    fn find(config: &Path) -> Result<Self> {
-        let config = config.display().to_string();
-        for entry in std::fs::read_dir("/proc")?.flatten() {
-            let Ok(line) = std::fs::read(entry.path().join("cmdline")) else { continue };
-            if line.split(|byte| *byte == 0).any(|word| word == config.as_bytes()) {
-                return Ok(Self(entry.path()));
-            }
-        }
-        bail!("no process was started with --config {config}")
-    }
-
-    /// A line of `/proc/…/status`, in kB.
-    fn status(&self, name: &str) -> Result<u64> {
-        let text = std::fs::read_to_string(self.0.join("status")).context("the daemon has ended")?;
-        let line = text.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(':'));
-        let value = line.and_then(|l| l.split_whitespace().next()?.parse().ok());
-        value.context(format!("no {name} in status"))
-    }
-
-    fn memory(&self) -> Result<String> {
-        let kb = |name| self.status(name);
-        let (rss, anon, file, peak) = (kb("VmRSS")?, kb("RssAnon")?, kb("RssFile")?, kb("VmHWM")?);
-        Ok(format!(
-            "RSS {rss} kB = {:.1} MiB (own {anon} kB, of files {file} kB), peak {peak} kB = {:.1} MiB",
-            rss as f64 / 1024.0,
-            peak as f64 / 1024.0
-        ))
-    }
-
-    /// Seconds on the processor, of all threads, in user and kernel.
-    fn cpu_seconds(&self) -> Result<f64> {
-        let mut nanos = 0;
-        for thread in std::fs::read_dir(self.0.join("task")).context("the daemon has ended")?.flatten() {
-            let text = std::fs::read_to_string(thread.path().join("schedstat")).unwrap_or_default();
-            nanos += text.split_whitespace().next().and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
-        }
-        Ok(nanos as f64 / 1e9)
-    }
 }
 
 /// `lastgood_trials` of the daemon.

@@ -2,11 +2,14 @@
 use crate::{
     fail::{Context, Failure, Result},
     faults::Fault,
-    wait,
+    plane::{Disturbance, second::Second},
+    receiver::NoticesSpec,
+    relay::Link,
+    wanted::{Condition, Expectation},
 };
-use serde::{Deserialize, Deserializer, de};
+use serde::Deserialize;
 use serde_json::Value;
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::{collections::BTreeMap, path::Path};
 
 /// One story: a namespace of its own, workloads, a daemon, what happens, and what must be true then.
 #[derive(Debug, Clone, Deserialize)]
@@ -23,6 +26,13 @@ pub(crate) struct Story {
     /// Takes long, so it begins first.
     #[serde(default)]
     pub(crate) long: bool,
+    /// Disturbs the control plane itself, so it is played when all others have ended.
+    #[serde(default)]
+    pub(crate) alone: bool,
+    /// Numbers of the fault cases that it shows; `tests/stories.rs` reads them.
+    #[serde(default)]
+    #[expect(dead_code, reason = "read by tests/stories.rs, and checked here")]
+    pub(crate) faults: Vec<u8>,
     /// Absent: a story without a daemon.
     #[serde(default)]
     pub(crate) daemon: Option<DaemonSpec>,
@@ -42,12 +52,29 @@ pub(crate) struct DaemonSpec {
     /// Merged over the suite's `thresholds.yaml`.
     #[serde(default)]
     pub(crate) thresholds: Value,
+    /// Where its notices go; absent: nowhere.
+    #[serde(default)]
+    pub(crate) notices: Option<NoticesSpec>,
     /// Whether it has a Prometheus.
     #[serde(default = "yes")]
     pub(crate) prometheus: bool,
     /// Whether it runs from the beginning; otherwise a `start` step starts it.
     #[serde(default = "yes")]
     pub(crate) running: bool,
+}
+
+impl DaemonSpec {
+    /// Whether it takes part in an election.
+    pub(crate) fn takes_turns(&self) -> bool {
+        self.settings["leaderElection"] == true
+    }
+}
+
+impl Start {
+    /// The first daemon, as the story describes it.
+    pub(crate) fn main() -> Self {
+        Self { name: main(), env: BTreeMap::new(), settings: Value::Null, account: None, ready: true }
+    }
 }
 
 /// One workload: Service and load included.
@@ -101,6 +128,16 @@ pub(crate) enum Step {
     Kill(String),
     /// SIGTERM, and it must end by itself.
     Stop(String),
+    /// SIGSTOP to a daemon.
+    Pause(String),
+    /// SIGCONT.
+    Resume(String),
+    /// The way from a daemon to the API server.
+    Api(Way),
+    /// A second API server on the same etcd, which can fall behind.
+    SecondApi(Second),
+    /// Something happens to the control plane that all share.
+    Plane(Disturbance),
     /// Keeps the live template of a workload, to compare later.
     Remember(String),
     /// Writes a file of a daemon's configuration folder.
@@ -138,6 +175,9 @@ pub(crate) struct Deploy {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Call {
     pub(crate) args: Vec<String>,
+    /// A ServiceAccount instead of a person: `namespace/name`; `STORY` is the story's namespace.
+    #[serde(default, rename = "as")]
+    pub(crate) account: Option<String>,
     #[serde(default)]
     pub(crate) stdin: Option<String>,
     /// Expected exit code.
@@ -157,9 +197,24 @@ pub(crate) struct Start {
     pub(crate) env: BTreeMap<String, String>,
     #[serde(default)]
     pub(crate) settings: Value,
+    /// Another ServiceAccount than the shipped one: `namespace/name`.
+    #[serde(default)]
+    pub(crate) account: Option<String>,
     /// Whether to wait until it is ready; a daemon that is to die on the way is not.
     #[serde(default = "yes")]
     pub(crate) ready: bool,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Way {
+    #[serde(default = "main")]
+    pub(crate) daemon: String,
+    #[serde(default = "open")]
+    pub(crate) link: Link,
+    /// Whether it leads to the second API server.
+    #[serde(default)]
+    pub(crate) second: bool,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -169,193 +224,6 @@ pub(crate) struct WriteConfig {
     pub(crate) daemon: String,
     pub(crate) file: String,
     pub(crate) text: String,
-}
-
-/// Everything that is given must hold.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(crate) struct Condition {
-    /// Of `wait`: the deadline. Of `never`: how long to look.
-    #[serde(default = "a_minute", deserialize_with = "read_duration")]
-    pub(crate) within: Duration,
-    /// The rollout of this workload is complete, as `kubectl rollout status` means it.
-    #[serde(default)]
-    pub(crate) rolled_out: Option<String>,
-    /// The users of a workload have sent so many requests since the step began.
-    #[serde(default)]
-    pub(crate) requests: Option<Requests>,
-    #[serde(default)]
-    pub(crate) pods: Option<Pods>,
-    /// The live template's image.
-    #[serde(default)]
-    pub(crate) image: Option<Image>,
-    #[serde(default)]
-    pub(crate) incident: Option<IncidentIs>,
-    /// The daemon has sent an undo for this workload.
-    #[serde(default)]
-    pub(crate) undone: Option<String>,
-    #[serde(default)]
-    pub(crate) verdict: Option<VerdictIs>,
-    /// A query has at least one sample of at least this value.
-    #[serde(default)]
-    pub(crate) prometheus: Option<Query>,
-    /// The log of the main daemon contains this text.
-    #[serde(default)]
-    pub(crate) log: Option<String>,
-    /// This daemon has ended.
-    #[serde(default)]
-    pub(crate) ended: Option<String>,
-    /// `/readyz` or `/metrics` of the main daemon contains this text.
-    #[serde(default)]
-    pub(crate) serves: Option<Serves>,
-    /// An Event on the workload has this reason.
-    #[serde(default)]
-    pub(crate) event: Option<EventIs>,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(crate) struct Requests {
-    pub(crate) workload: String,
-    pub(crate) at_least: u64,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(crate) struct Pods {
-    pub(crate) workload: String,
-    #[serde(default)]
-    pub(crate) image: Option<String>,
-    #[serde(default)]
-    pub(crate) waiting: Option<String>,
-    #[serde(default)]
-    pub(crate) ready: Option<bool>,
-    #[serde(default)]
-    pub(crate) restarts: Option<i64>,
-    #[serde(default = "one")]
-    pub(crate) at_least: usize,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(crate) struct Image {
-    pub(crate) workload: String,
-    pub(crate) is: String,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(crate) struct IncidentIs {
-    pub(crate) workload: String,
-    /// One of these phases; empty: any.
-    #[serde(default)]
-    pub(crate) phase: Vec<String>,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(crate) struct VerdictIs {
-    pub(crate) workload: String,
-    /// `pass`, `fail(errors)`, `unknown`, …: the beginning is enough.
-    pub(crate) is: String,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(crate) struct Query {
-    /// `NAMESPACE` stands for the story's.
-    pub(crate) query: String,
-    pub(crate) at_least: f64,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(crate) struct Serves {
-    pub(crate) path: String,
-    pub(crate) text: String,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(crate) struct EventIs {
-    pub(crate) workload: String,
-    #[serde(default)]
-    pub(crate) reason: Option<String>,
-    #[serde(default)]
-    pub(crate) text: Option<String>,
-}
-
-/// What must be true of one workload at the end.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(crate) struct Expectation {
-    pub(crate) workload: String,
-    /// The live template's image.
-    #[serde(default)]
-    pub(crate) image: Option<String>,
-    /// Every pod runs this image and is Ready.
-    #[serde(default)]
-    pub(crate) pods_run: Option<String>,
-    /// `spec.replicas`.
-    #[serde(default)]
-    pub(crate) replicas: Option<i64>,
-    /// The container's whole environment.
-    #[serde(default)]
-    pub(crate) env: Option<BTreeMap<String, String>>,
-    /// The live template equals the remembered one, byte for byte.
-    #[serde(default)]
-    pub(crate) template_as_remembered: bool,
-    /// Successful patches of the template by the daemon, exactly.
-    #[serde(default)]
-    pub(crate) undos: Option<usize>,
-    /// The same for all workloads of the story together.
-    #[serde(default)]
-    pub(crate) undos_in_namespace: Option<usize>,
-    /// No write to the workload at all, dry runs aside.
-    #[serde(default)]
-    pub(crate) no_writes: bool,
-    /// Number of Incidents.
-    #[serde(default)]
-    pub(crate) incidents: Option<usize>,
-    /// The last Incident.
-    #[serde(default)]
-    pub(crate) incident: Option<IncidentExpected>,
-    /// From first harm to the patch.
-    #[serde(default, deserialize_with = "read_optional_duration")]
-    pub(crate) undo_within: Option<Duration>,
-    /// From the third restart to the patch.
-    #[serde(default, deserialize_with = "read_optional_duration")]
-    pub(crate) undo_within_of_third_restart: Option<Duration>,
-    /// A report lies in the reports folder and contains these texts.
-    #[serde(default)]
-    pub(crate) report: Option<Vec<String>>,
-    /// No manager but these owns a field of the template.
-    #[serde(default)]
-    pub(crate) template_owners: Option<Vec<String>>,
-    /// Pods that the daemon evicted, exactly.
-    #[serde(default)]
-    pub(crate) evictions: Option<usize>,
-    /// ControllerRevisions that the daemon created as pins, at least.
-    #[serde(default)]
-    pub(crate) pins: Option<usize>,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(crate) struct IncidentExpected {
-    #[serde(default)]
-    pub(crate) phase: Vec<String>,
-    #[serde(default)]
-    pub(crate) reason: Option<String>,
-    #[serde(default)]
-    pub(crate) bad: Option<String>,
-    #[serde(default)]
-    pub(crate) target: Option<String>,
-    #[serde(default)]
-    pub(crate) manual: Option<bool>,
-    /// Texts in `status.message`, the explanation or the journal.
-    #[serde(default)]
-    pub(crate) says: Vec<String>,
 }
 
 /// Reads every story of a folder, in order of file names.
@@ -379,14 +247,6 @@ fn read(file: &Path) -> Result<Story> {
     Ok(story)
 }
 
-fn read_duration<'de, D: Deserializer<'de>>(d: D) -> Result<Duration, D::Error> {
-    wait::duration(&String::deserialize(d)?).map_err(de::Error::custom)
-}
-
-fn read_optional_duration<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Duration>, D::Error> {
-    read_duration(d).map(Some)
-}
-
 fn yes() -> bool {
     true
 }
@@ -395,18 +255,14 @@ fn main() -> String {
     "main".into()
 }
 
+fn open() -> Link {
+    Link::Open
+}
+
 fn deployment() -> String {
     "Deployment".into()
 }
 
 fn three() -> u32 {
     3
-}
-
-fn one() -> usize {
-    1
-}
-
-fn a_minute() -> Duration {
-    Duration::from_secs(60)
 }

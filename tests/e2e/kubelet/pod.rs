@@ -2,6 +2,7 @@
 use super::{
     World,
     behaviour::{Behaviour, Start},
+    patiently,
     server::{self, App},
     status::{Status, seconds},
 };
@@ -58,13 +59,8 @@ pub(super) async fn live(
     }
     let uid = pod.metadata.uid.clone();
     let now = DeleteParams::default().grace_period(0).preconditions(Preconditions { uid, resource_version: None });
-    for _ in 0..5 {
-        match api.delete(&pod.name_any(), &now).await {
-            Err(kube::Error::Api(refused)) if matches!(refused.code, 404 | 409) => return,
-            Ok(_) => return,
-            Err(_) => sleep(Duration::from_secs(1)).await,
-        }
-    }
+    // 404 and 409: it is gone already.
+    let _ = patiently(|| async { api.delete(&pod.name_any(), &now).await }).await;
 }
 
 async fn run(client: &kube::Client, api: &Api<Pod>, world: Arc<World>, pod: &Pod, node: &str) -> Result<()> {
@@ -123,9 +119,12 @@ async fn bind(client: &kube::Client, pod: &Pod, node: &str) -> Result<()> {
         "apiVersion": "v1", "kind": "Binding", "metadata": {"name": pod.name_any()},
         "target": {"apiVersion": "v1", "kind": "Node", "name": node},
     });
-    let request =
-        http::Request::post(path).header("content-type", "application/json").body(binding.to_string().into_bytes())?;
-    match client.request::<Value>(request).await {
+    let ask = || {
+        let request = http::Request::post(&path).header("content-type", "application/json");
+        let request = request.body(binding.to_string().into_bytes());
+        async { client.request::<Value>(request.map_err(kube::Error::HttpError)?).await }
+    };
+    match patiently(ask).await {
         // Bound already, or gone.
         Err(kube::Error::Api(refused)) if matches!(refused.code, 404 | 409) => Ok(()),
         other => other.map(drop).map_err(Into::into),

@@ -1,4 +1,5 @@
 //! The status that the kubelet writes for one pod.
+use super::patiently;
 use crate::fail::Result;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
@@ -89,7 +90,8 @@ impl Status {
             status["podIPs"] = json!([{"ip": address}]);
         }
         let patch = json!({"metadata": {"uid": self.uid}, "status": status});
-        match self.api.patch_status(&self.name, &PatchParams::default(), &Patch::Merge(patch)).await {
+        let (params, patch) = (PatchParams::default(), Patch::Merge(patch));
+        match patiently(|| self.api.patch_status(&self.name, &params, &patch)).await {
             // Gone, or another pod of the same name: nothing to report on.
             Err(kube::Error::Api(refused)) if matches!(refused.code, 404 | 409) => Ok(()),
             other => other.map(drop).map_err(Into::into),
