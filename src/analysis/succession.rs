@@ -44,8 +44,6 @@ mod tests {
             log_e,
             explanation: String::new(),
             findings: Vec::new(),
-            severity: None,
-            convicted: None,
             harm_since: None,
             baseline_good: None,
             severity: None,

@@ -62,7 +62,7 @@ pub(super) fn replay(args: &ReplayArgs, out: &mut dyn Write, err: &mut dyn Write
     let mut unknown = std::collections::BTreeSet::new();
     let say =
         |said: Vec<Line>, out: &mut dyn Write| said.iter().try_for_each(|line| write_line(args.output, line, out));
-    while let Some(entry) = lines.next() {
+    for entry in lines.by_ref() {
         match entry? {
             Entry::Observed(observed) => say(replay.observe(&observed), out)?,
             Entry::Unknown { line, kind } => {
