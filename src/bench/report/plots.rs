@@ -62,6 +62,7 @@ pub fn recall_against_false_undos(report: &Report) -> String {
     // From the bottom up: a name that finds its place taken moves up, never into the axis.
     points.sort_by(|a, b| b.1.total_cmp(&a.1));
     let mut labels: Vec<(f64, f64, &str)> = Vec::new();
+    let side = |px: f64| if px > right - 190.0 { (Anchor::End, -12.0) } else { (Anchor::Start, 12.0) };
     for &(px, py, judge) in &points {
         let ours = judge == LASTGOOD;
         svg.dot((px, py), if ours { 8.0 } else { 6.0 }, if ours { OURS } else { THEIRS });
@@ -71,11 +72,14 @@ pub fn recall_against_false_undos(report: &Report) -> String {
             at -= 2.0;
         }
         labels.push((px, at, judge));
+        if (at - py - 4.0).abs() > 6.0 {
+            svg.line((px, py), (px + side(px).1, at - 4.0), THEIRS, 1.0, false);
+        }
     }
     for (px, at, judge) in labels {
         let style = if judge == LASTGOOD { "ours" } else { "label" };
         let name = if judge == LASTGOOD { "Lastgood" } else { judge };
-        let (anchor, shift) = if px > right - 150.0 { (Anchor::End, -12.0) } else { (Anchor::Start, 12.0) };
+        let (anchor, shift) = side(px);
         svg.text((px + shift, at), anchor, style, name);
     }
     svg.finish()
