@@ -161,3 +161,47 @@ fn trace(scenario: &Scenario, seed: u64, out: &mut dyn Write) -> Result<u8, Fail
     result?;
     Ok(exit::OK)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: BenchArgs,
+    }
+
+    fn run(args: &[&str]) -> Result<String, String> {
+        let line = Line::try_parse_from([&["bench"], args].concat()).map_err(|e| e.to_string())?;
+        let mut out = Vec::new();
+        bench(&line.args, &mut out).map_err(|failure| failure.text)?;
+        Ok(String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn a_scenario_is_measured_and_both_kinds_of_seeds_are_named() {
+        let text = run(&["--scenario", "s16", "--seeds", "2", "--rivals"]).unwrap();
+        assert!(text.contains("seeds 1 to 2") && text.contains("tuning uses those up to 999999"), "{text}");
+        assert!(text.contains("S16") && text.contains("Flagger-like") && text.contains("oracle"), "{text}");
+        let json = run(&["--scenario", "S16", "--seeds", "1", "--first-seed", "1000001", "-o", "json"]).unwrap();
+        let report: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(report["rows"][0]["id"], "S16");
+        assert_eq!(report["seeds"]["start"], 1_000_001);
+    }
+
+    #[test]
+    fn a_run_can_be_written_as_a_trace() {
+        let trace = run(&["--trace", "S06", "--seed", "7"]).unwrap();
+        let lines: Vec<serde_json::Value> = trace.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!((&lines[0]["kind"], &lines[0]["version"]), (&"trace".into(), &1.into()));
+        assert_eq!(lines[lines.len() - 1]["kind"], "end");
+    }
+
+    #[test]
+    fn what_does_not_exist_is_said() {
+        assert!(run(&["--scenario", "S99"]).unwrap_err().contains("no scenario \"S99\""));
+        assert!(run(&["--interval", "0"]).unwrap_err().contains("--interval"));
+    }
+}
