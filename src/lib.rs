@@ -42,6 +42,8 @@ pub mod cluster;
 pub mod config;
 pub mod domain;
 pub mod executor;
+#[cfg(test)]
+mod fuzz_tests;
 pub mod record;
 pub mod replay;
 pub mod report;

@@ -416,7 +416,7 @@ fn an_outage_while_pods_move_over_is_not_blamed_on_the_new_ones() {
 }
 
 #[test]
-fn s34_counter_resets_are_no_errors() {
+fn fault_48_s34_counter_resets_are_no_errors() {
     let mut story = Story::new(19, FINE);
     story.roll(4, 15.0);
     for _ in 0..60 {
@@ -803,7 +803,7 @@ fn a_baseline_that_comes_late_still_counts() {
 }
 
 #[test]
-fn a_conviction_stands_while_it_holds_and_fades_with_the_fault() {
+fn fault_57_a_conviction_stands_while_it_holds_and_fades_with_the_fault() {
     for seed in [71, 74, 77, 79] {
         let mut story = Story::new(seed, FINE);
         story.roll(4, 30.0);
@@ -900,3 +900,42 @@ fn nonsense_is_survived() {
 mod cluster;
 mod undo;
 mod world;
+
+/// One failure among two requests is half of all, and says nothing.
+#[test]
+fn fault_50_one_failure_of_two_requests_is_no_evidence() {
+    let mut story = Story::new(81, FINE);
+    story.roll(4, 0.0);
+    story.silent = true;
+    for tick in 0..60 {
+        story.step(&|_, _| Does { rps: 0.0, ..FINE });
+        for i in 4..8 {
+            // The two requests of the whole rollout come in the second tick; one of them fails.
+            (story.pods[i].requests, story.pods[i].errors) = if i == 4 && tick > 0 { (2.0, 1.0) } else { (0.0, 0.0) };
+            story.scrape(i);
+        }
+        let j = story.judge();
+        assert!(!matches!(j.verdict, Verdict::Fail(_) | Verdict::Pass), "{}", j.explanation);
+    }
+}
+
+/// A rate that swings around the limit for an hour: at most one conviction, and no verdict taken back and given again.
+#[test]
+fn fault_56_a_rate_that_swings_around_the_limit_does_not_flap() {
+    for (seed, low, high) in [(82, 0.03, 0.07), (83, 0.045, 0.055), (84, 0.0, 0.1), (85, 0.02, 0.09)] {
+        let mut story = Story::new(seed, FINE);
+        story.latency = false;
+        story.roll(4, 15.0);
+        let swinging = |pod: &str, t: f64| {
+            let errors = if ((t / 60.0) as u64).is_multiple_of(2) { low } else { high };
+            if pod.starts_with('b') { Does { errors, ..FINE } } else { FINE }
+        };
+        let mut words = Vec::new();
+        story.until(1750.0, &swinging, &mut |j| {
+            if words.last() != Some(&j.verdict.word()) {
+                words.push(j.verdict.word());
+            }
+        });
+        assert!(words.iter().filter(|w| **w == "fail").count() <= 1, "seed {seed}: {words:?}");
+    }
+}

@@ -46,6 +46,8 @@ const SWEEP_EVERY: Duration = Duration::from_secs(30);
 /// then, since whatever is refused is told where it happens, too.
 const MISSING_EVERY: Duration = Duration::from_secs(300);
 const PERMISSIONS_EVERY: Duration = Duration::from_secs(3600);
+/// However much is refused, they are not asked for more often than this.
+const PERMISSIONS_AGAIN: Duration = Duration::from_secs(30);
 
 /// What a daemon lives in.
 pub struct Surroundings {
@@ -311,6 +313,7 @@ pub(super) async fn rules_now(
 /// The missing permissions, asked for again now and then.
 fn watch_permissions(cluster: &Cluster, own: &str, settings: &Settings) -> watch::Receiver<Vec<String>> {
     let (tx, rx) = watch::channel(Vec::new());
+    let contact = cluster.contact.clone();
     let (client, own, scopes, lease) =
         (cluster.reader.clone(), own.to_owned(), settings.namespaces.clone(), settings.leader_election);
     tokio::spawn(async move {
@@ -323,7 +326,12 @@ fn watch_permissions(cluster: &Cluster, own: &str, settings: &Settings) -> watch
             if tx.send(missing).is_err() {
                 return;
             }
-            tokio::time::sleep(pause).await;
+            tokio::time::sleep(PERMISSIONS_AGAIN).await;
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                // A right that is taken away is noticed when it is needed, not an hour later.
+                () = contact.refused() => {}
+            }
         }
     });
     rx

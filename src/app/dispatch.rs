@@ -46,6 +46,7 @@ impl Dispatch {
             while tasks.try_join_next().is_some() {}
             match decision {
                 Decision::Recovery(recovery) => self.executor.recovery(*recovery),
+                Decision::Judged { ref judgement, .. } if !self.leadership.leads() => self.executor.judged(judgement),
                 // Only the leader writes and tells; the others judge along, to be ready.
                 _ if !self.leadership.leads() => {}
                 Decision::Began { workload, uid, from, vouched, .. } => {
@@ -57,6 +58,7 @@ impl Dispatch {
                     self.pin(&mut tasks, workload, uid, revision, PinState::Doubted);
                 }
                 Decision::Judged { judgement, uid, began, changed } => {
+                    self.executor.judged(&judgement);
                     if changed {
                         self.tell(&mut tasks, &judgement, uid.clone());
                     }

@@ -19,6 +19,8 @@ use crate::{
     telemetry::{TelemetryError, metrics},
     wire::Wire,
 };
+use jiff::{SignedDuration, Timestamp};
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// Why the daemon does not run.
@@ -42,7 +44,15 @@ pub enum AppError {
     /// Logs or metrics cannot be set up.
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
+    /// The machine slept, or its clock was set: nothing that is known can be believed any more.
+    #[error(
+        "the machine's clock went {0:#} away from the time that has passed (did it sleep?): stopped, to begin afresh; start it again"
+    )]
+    ClockJumped(SignedDuration),
 }
+
+/// How often the two clocks are compared.
+const COMPARE_CLOCKS: Duration = Duration::from_secs(10);
 
 /// Runs the daemon until `stop` turns true.
 ///
@@ -74,11 +84,36 @@ pub async fn run(loaded: Loaded, cluster: &ClusterOptions, stop: watch::Receiver
         metrics: exporter.renderer(),
         clock,
     };
-    let serving = tokio::spawn(server.run(served, stop.clone()));
-    daemon.run(stop).await;
+    let (halt, halted) = watch::channel(false);
+    let halting = tokio::spawn(halt_on(stop, halt, clock));
+    let serving = tokio::spawn(server.run(served, halted.clone()));
+    daemon.run(halted).await;
     serving.await.unwrap_or(Ok(()))?;
     tracing::info!("stopped");
-    Ok(())
+    match halting.await {
+        Ok(Some(jump)) => Err(AppError::ClockJumped(jump)),
+        _ => Ok(()),
+    }
+}
+
+/// Halts the daemon when `stop` turns true, or when the clocks have gone apart; then tells by how much. Whoever
+/// starts it again gets a daemon that has rebuilt all it knows.
+async fn halt_on(mut stop: watch::Receiver<bool>, halt: watch::Sender<bool>, clock: Clock) -> Option<SignedDuration> {
+    let jumped = async {
+        let mut tick = tokio::time::interval(COMPARE_CLOCKS);
+        loop {
+            tick.tick().await;
+            if let Some(jump) = clock.astray(Timestamp::now()) {
+                return jump;
+            }
+        }
+    };
+    let jump = tokio::select! {
+        _ = stop.wait_for(|stop| *stop) => None,
+        jump = jumped => Some(jump),
+    };
+    halt.send_replace(true);
+    jump
 }
 
 /// The namespace of the daemon's own objects: from the settings, else `POD_NAMESPACE`, else the kubeconfig's.

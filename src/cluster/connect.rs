@@ -14,7 +14,7 @@ use std::{
     task::{Context, Poll},
     time::Duration,
 };
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 
 /// Deadline of one read.
 pub const READ_DEADLINE: Duration = Duration::from_secs(15);
@@ -110,21 +110,29 @@ async fn load(options: &ClusterOptions) -> Result<Config, ConnectError> {
     Config::infer().await.map_err(|e| ConnectError::NoConfig(e.to_string()))
 }
 
-/// When each resource last answered a watch request: a healthy watch is renewed every
+/// What the API server's answers tell besides their content. When each resource last answered a watch request: a healthy watch is renewed every
 /// [`super::watch::WATCH_SECONDS`], so an older contact means that the watch is dead.
 #[derive(Debug, Clone, Default)]
-pub struct Contact(Arc<Mutex<BTreeMap<String, Instant>>>);
+pub struct Contact {
+    watches: Arc<Mutex<BTreeMap<String, Instant>>>,
+    refused: Arc<Notify>,
+}
 
 impl Contact {
     /// Seconds since the last contact, by resource.
     pub fn staleness(&self) -> BTreeMap<String, f64> {
-        let map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let map = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
         map.iter().map(|(resource, at)| (resource.clone(), at.elapsed().as_secs_f64())).collect()
     }
 
     fn touch(&self, path: &str) {
         let resource = path.rsplit('/').next().unwrap_or(path).to_owned();
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(resource, Instant::now());
+        self.watches.lock().unwrap_or_else(PoisonError::into_inner).insert(resource, Instant::now());
+    }
+
+    /// Waits until a request is answered 403; one that was since the last call counts.
+    pub async fn refused(&self) {
+        self.refused.notified().await;
     }
 }
 
@@ -171,6 +179,9 @@ where
             let answer = answer.await;
             metrics::api_request(verb, answer.as_ref().map_or(0, |a| a.status().as_u16()));
             let answer = answer?;
+            if answer.status() == http::StatusCode::FORBIDDEN {
+                contact.refused.notify_one();
+            }
             if let Some(path) = path.filter(|_| answer.status().is_success()) {
                 contact.touch(&path);
             }

@@ -276,7 +276,7 @@ mod tests {
     proptest! {
         /// Duplicates, as a reconnecting watch delivers them, change nothing.
         #[test]
-        fn repeating_any_view_is_silent(images in prop::collection::vec("[a-c]", 1..12)) {
+        fn fault_21_repeating_any_view_is_silent(images in prop::collection::vec("[a-c]", 1..12)) {
             let mut tracker = Tracker::default();
             for image in images {
                 tracker.apply(view(&image, |_| {}));

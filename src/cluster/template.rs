@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_fields_survive_and_count() {
+    fn fault_33_unknown_fields_survive_and_count() {
         let mut stored = template("x:1");
         stored["spec"]["fieldOfTheYear2040"] = json!({"deep": [1, {"b": null}]});
         stored["metadata"]["labels"]["pod-template-hash"] = json!("abc");

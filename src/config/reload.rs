@@ -238,7 +238,7 @@ mod tests {
         let cases: [(Result<&str, &io::Error>, &str); 6] = [
             (Ok(""), "t.yaml: the file is empty"),
             (Ok("# all gone\n"), "the file is empty"),
-            (Ok(garbage), "it is not YAML"),
+            (Ok(garbage), "is not YAML"),
             (
                 Ok("apiVersion: lastgood.dev/v1\nkind: Thresholds\ndefaults: {mood: act}\n"),
                 "t.yaml:3:12: unknown key \"mood\": did you mean \"mode\"?",
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_file_is_followed_through_symlink_swaps_and_garbage() {
+    async fn fault_71_the_file_is_followed_through_symlink_swaps_and_garbage() {
         let dir = tempfile::tempdir().unwrap();
         mount(dir.path(), "v1", OBSERVE.as_bytes());
         let path = dir.path().join("thresholds.yaml");

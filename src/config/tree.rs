@@ -15,6 +15,10 @@ use std::{collections::HashMap, fmt};
 /// Longest configuration text that is read, in bytes; a ConfigMap holds at most this much.
 pub(crate) const MAX_BYTES: usize = 1 << 20;
 
+/// Deepest nesting that is read; our files need eight levels. The parser recurses, and at 50 levels of mappings
+/// it has run over the two megabytes of a thread's stack.
+const MAX_DEPTH: usize = 24;
+
 /// Where something stands in its file: line and column from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Place {
@@ -65,13 +69,17 @@ impl Node {
             let message = format!("the file is too long: {} bytes of at most {MAX_BYTES}", text.len());
             return Err(fault(0, 0, message, "a configuration does not get this long; is it the right file?"));
         }
-        if text.contains('\0') {
-            return Err(fault(0, 0, "the file holds NUL bytes, so it is not YAML".into(), "is it the right file?"));
+        if let Some((before, _)) = text.split_once('\0') {
+            let line = before.rsplit('\n').next().unwrap_or_default();
+            let (line, column) = (before.matches('\n').count() + 1, line.chars().count() + 1);
+            let message = "a NUL byte stands here, so the file is not YAML".to_owned();
+            return Err(fault(line as u64, column as u64, message, "is it the right file?"));
         }
         let options = serde_saphyr::options! {
             with_snippet: false,
             duplicate_keys: DuplicateKeyPolicy::PassThrough,
             non_finite_float_policy: NonFiniteFloatPolicy::PassThrough,
+            budget: serde_saphyr::budget! { max_depth: MAX_DEPTH },
             alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: 20_000 },
         };
         let raw: Raw = serde_saphyr::from_str_with_options(text, options).map_err(|e| {

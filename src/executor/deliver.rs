@@ -72,6 +72,10 @@ impl Executor {
                 Fate::Replaced { by, put_back } => return self.replaced(&incident, &by, put_back).await,
                 Fate::Superseded(text) => return self.finish(&incident, Phase::Superseded, &text).await,
                 Fate::Unreadable => {}
+                Fate::StillBad if self.taken_back(&incident).is_some() => {
+                    let why = self.taken_back(&incident).unwrap_or_default();
+                    return self.finish(&incident, Phase::Superseded, &why).await;
+                }
                 Fate::StillBad => match prepare(&self.readers(), request, &plan.undo_id.clone()).await {
                     Ok(again) => prepared = again,
                     Err(Stop::Blocked { blocked, .. }) => {

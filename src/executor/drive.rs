@@ -10,7 +10,7 @@ use super::{
 use crate::{
     clock::{Clock, seconds},
     cluster::{Cluster, Freezes},
-    domain::{Recovery, Rules, WorkloadId},
+    domain::{Judgement, Recovery, Revision, Rules, Verdict, WorkloadId},
     record::{Incident, IncidentStatus, Incidents, JournalEntry, Leadership, Phase, Pins, RecordError},
 };
 use jiff::SignedDuration;
@@ -48,6 +48,8 @@ pub struct Executor {
     gatekeeper: tokio::sync::Mutex<()>,
     /// Incidents that this process is at work on: none is taken up twice.
     driving: Mutex<BTreeSet<String>>,
+    /// Convictions that were taken back: the workload, its revision, and what was said then.
+    withdrawn: Mutex<BTreeMap<WorkloadId, (Revision, String)>>,
     /// What people have frozen; `None` for a person's own undo.
     freezes: Option<watch::Receiver<Arc<Freezes>>>,
 }
@@ -87,6 +89,7 @@ impl Executor {
             signals: Mutex::default(),
             gatekeeper: tokio::sync::Mutex::default(),
             driving: Mutex::default(),
+            withdrawn: Mutex::default(),
             freezes,
         }
     }
@@ -98,6 +101,24 @@ impl Executor {
         if let Some(tx) = signals.get(&recovery.workload) {
             tx.send_replace(Some(recovery));
         }
+    }
+
+    /// What is said of a rollout now: an undo that could not be sent yet is dropped when its conviction is taken back.
+    pub fn judged(&self, judgement: &Judgement) {
+        let mut withdrawn = self.withdrawn.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(judgement.verdict, Verdict::Fail(_)) {
+            withdrawn.remove(&judgement.workload);
+        } else {
+            withdrawn.insert(judgement.workload.clone(), (judgement.to.clone(), judgement.explanation.clone()));
+        }
+    }
+
+    /// Why the conviction that an incident rests on holds no more, if so. What a person asked for rests on none.
+    pub(super) fn taken_back(&self, incident: &Incident) -> Option<String> {
+        let withdrawn = self.withdrawn.lock().unwrap_or_else(PoisonError::into_inner);
+        let (revision, said) = withdrawn.get(&workload_of(incident))?;
+        let holds = incident.spec.trigger.manual || *revision != incident.spec.bad.hash;
+        (!holds).then(|| format!("the verdict was taken back before the undo could be sent: {said}"))
     }
 
     /// Goes through all gates and the rehearsal, and writes nothing.
@@ -283,9 +304,10 @@ pub(super) fn crash_point(name: &str) {
             std::process::abort();
         }
         if at.strip_prefix("stop-") == Some(name) {
-            // A process cannot signal itself without unsafe code.
-            let me = std::process::id().to_string();
-            let _ = std::process::Command::new("kill").args(["-STOP", &me]).status();
+            // A process cannot signal itself without unsafe code. Its threads stop one after another: the shell is
+            // waited for, and ends when the process stands still.
+            let stop = "kill -STOP $PPID; until grep -q '^State:.T' /proc/$PPID/status; do :; done";
+            let _ = std::process::Command::new("sh").args(["-c", stop]).status();
         }
     }
     let _ = name;

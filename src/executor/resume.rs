@@ -55,7 +55,10 @@ impl Executor {
                 let text = "the intent was too old to be carried out; the rollout is judged afresh";
                 self.finish(&incident, Phase::Superseded, text).await
             }
-            Fate::StillBad => self.carry_out(incident, rules).await,
+            Fate::StillBad => match self.taken_back(&incident) {
+                Some(why) => self.finish(&incident, Phase::Superseded, &why).await,
+                None => self.carry_out(incident, rules).await,
+            },
         }
     }
 

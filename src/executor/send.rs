@@ -108,4 +108,29 @@ mod tests {
             Sent::Unclear(_)
         ));
     }
+
+    /// A broken proxy before the API server: what it says is never taken for yes or no.
+    #[tokio::test]
+    async fn fault_35_a_garbled_answer_is_unclear() {
+        let id = WorkloadId::new("shop", crate::domain::Kind::Deployment, "web");
+        for (status, media, body) in [
+            (200, "text/html", "<html>sign in</html>"),
+            (200, "application/json", r#"{"metadata": {"name": "we"#),
+            (200, "application/json", ""),
+            (200, "application/json", "[1, 2]"),
+            (500, "text/html", "<html>"),
+            (502, "text/plain", "bad gateway"),
+        ] {
+            let answer = move |_: http::Request<kube::client::Body>| {
+                let answer = http::Response::builder().status(status).header("content-type", media);
+                std::future::ready(answer.body(kube::client::Body::from(body.as_bytes().to_vec())))
+            };
+            let client = Client::new(tower::service_fn(answer), "shop");
+            for dry_run in [true, false] {
+                let sent = patch(&client, &id, &serde_json::json!([]), dry_run).await;
+                assert!(matches!(sent, Sent::Unclear(_)), "{status} {media} {body:?}: {sent:?}");
+            }
+            assert!(crate::cluster::get_raw(&client, &id).await.is_err(), "{status} {media} {body:?}");
+        }
+    }
 }

@@ -42,11 +42,13 @@ impl Executor {
             finished: Some(self.clock.timestamp()),
             ..IncidentStatus::default()
         };
+        // A revision's number moves with every rollout of it, and is the same after a restart of this process.
+        let rollout =
+            bad.number.map_or_else(|| format!("{:x}", request.began.unwrap_or_default() as u64), |n| n.to_string());
         let mut incident = self.new_incident(request, bad, target, status);
         if blocked.gate == Gate::AlreadyUndone {
             // The first incident of this template is closed; that it came again is one of its own (case 60).
-            let began = request.began.unwrap_or_default() as u64;
-            incident.metadata.name = Some(format!("{}-again-{began:x}", incident.name_any()));
+            incident.metadata.name = Some(format!("{}-again-{rollout}", incident.name_any()));
         }
         let name = incident.name_any();
         match self.incidents.create(&incident).await {

@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_cannot_be_written_leaves_nothing_behind() {
+    fn fault_70_a_file_that_cannot_be_written_leaves_nothing_behind() {
         let folder = tempfile::tempdir().unwrap();
         let incident = fixtures::verified();
         // A folder that bears the report's name makes the rename fail on every system, as root too.

@@ -107,7 +107,7 @@ fn state(reading: &Reading) -> (bool, String) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn reads_never_pile_up_and_end_at_their_deadline() {
+async fn fault_43_reads_never_pile_up_and_end_at_their_deadline() {
     let (sources, mut readings, ends) = slow(false);
     for _ in 0..4 {
         sources.start(Arc::default());

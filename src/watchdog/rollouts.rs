@@ -137,8 +137,10 @@ impl Watchdog {
             self.docket.close(&view.id);
         }
         let rules = self.rules_of(&view.id);
-        // A paused Deployment has no new revision to judge: its rollout begins when it is resumed.
-        if rules.mode == Mode::Off || view.paused {
+        // A Deployment that was changed while it was paused has no new revision to judge: its rollout begins when it
+        // is resumed. One that was paused in the middle of a rollout has new pods, and they may be bad.
+        let untouched = view.paused && !(view.progress.observed && view.progress.updated > 0);
+        if rules.mode == Mode::Off || untouched {
             self.docket.close(&view.id);
             return;
         }

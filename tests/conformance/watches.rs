@@ -145,12 +145,14 @@ async fn a_watcher_recovers_the_state(g: Ground) {
     let api: kube::Api<Lease> = kube::Api::namespaced(g.client.clone(), &g.namespace);
     for config in [watcher::Config::default().streaming_lists().timeout(5), watcher::Config::default().page_size(1)] {
         let mut events = watcher(api.clone(), config).default_backoff().boxed();
-        let mut names = Vec::new();
-        loop {
+        // The whole state is there in the end. A server under load was seen to end the list without an object that
+        // had just been made, and to send it as news right after.
+        let (mut names, mut listed) = (Vec::new(), false);
+        while !listed || names.is_empty() {
             let event = tokio::time::timeout(PATIENCE, events.next()).await.expect("in time").expect("an event");
             match event.expect("no trouble") {
-                watcher::Event::InitApply(lease) => names.extend(lease.metadata.name),
-                watcher::Event::InitDone => break,
+                watcher::Event::InitApply(lease) | watcher::Event::Apply(lease) => names.extend(lease.metadata.name),
+                watcher::Event::InitDone => listed = true,
                 _ => {}
             }
         }

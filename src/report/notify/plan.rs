@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn case_6_only_the_missing_notice_is_sent_after_a_restart() {
+    fn fault_06_only_the_missing_notice_is_sent_after_a_restart() {
         let mut incident = verified();
         let both = due(&incident, &channels());
         assert_eq!(both.iter().map(|n| n.channel.as_str()).collect::<Vec<_>>(), ["slack", "hook"]);
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn case_5_an_unrecorded_notice_is_due_again_under_the_same_key() {
+    fn fault_05_an_unrecorded_notice_is_due_again_under_the_same_key() {
         let incident = verified();
         assert_eq!(due(&incident, &channels()), due(&incident.clone(), &channels()));
         assert_eq!(due(&incident, &channels())[0].key, "production/jarvis-api-4f2a9c/verified/slack");
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn case_69_a_channel_that_was_down_gets_one_notice_of_the_end() {
+    fn fault_69_a_channel_that_was_down_gets_one_notice_of_the_end() {
         let mut incident = ended(Phase::Applied, "");
         let first = due(&incident, &channels())[0].clone();
         apply(&mut incident, &first, &retry());

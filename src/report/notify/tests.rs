@@ -9,6 +9,7 @@ use axum::{
     extract::State,
     http::{HeaderMap, HeaderValue, StatusCode, header},
 };
+use proptest::prelude::*;
 use std::{
     net::SocketAddr,
     path::Path,
@@ -364,5 +365,20 @@ fn slack_limits_are_kept_and_nothing_untrusted_is_markup() {
         assert!(!body.to_string().contains("mrkdwn"));
         let fallback = body["text"].as_str().unwrap();
         assert!(!fallback.is_empty() && !fallback.contains(['<', '>']));
+    }
+}
+
+proptest! {
+    /// Whatever a receiver asks for: a wait between nothing and an hour, and no panic on dates of any year.
+    #[test]
+    fn a_mangled_retry_after_is_a_bounded_wait(value in crate::fuzz_tests::mangled("retry-after")) {
+        let Ok(value) = http::HeaderValue::from_bytes(&value) else { return Ok(()) };
+        let answer = http::Response::builder().status(429).header(header::RETRY_AFTER, value).body("").unwrap();
+        let clock = Clock::starting_at("2026-11-23T14:41:13Z".parse().unwrap());
+        let notice = due(&verified(), &[channel(tempfile::tempdir().unwrap().path(), NotifierKind::Slack, "x")]).remove(0);
+        let Some(Delivery::Retry { after, .. }) = transport::refused(&answer.into(), &notice, clock, "said") else {
+            panic!("429 is tried again")
+        };
+        prop_assert!(after <= Duration::from_secs(3600));
     }
 }

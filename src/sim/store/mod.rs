@@ -47,6 +47,8 @@ pub enum Change {
 pub struct Entry {
     /// The version that it made.
     pub revision: u64,
+    /// When.
+    pub at: Timestamp,
     /// What it did.
     pub change: Change,
     /// To which object.
@@ -164,7 +166,7 @@ impl Store {
     }
 
     /// The oldest version that can still be watched from.
-    pub(super) fn floor(&self) -> u64 {
+    pub fn floor(&self) -> u64 {
         self.floor
     }
 
@@ -206,7 +208,7 @@ impl Store {
             }
         }
         let stored = Value::clone(&object);
-        self.log.push(Entry { revision: self.revision, change, key, object, before });
+        self.log.push(Entry { revision: self.revision, at: self.now, change, key, object, before });
         if self.log.len() > REMEMBERED {
             self.log.drain(..REMEMBERED / 2);
             self.floor = self.log.first().map_or(self.revision, |e| e.revision - 1);

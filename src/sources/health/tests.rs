@@ -34,7 +34,7 @@ async fn said(health: &Health, trial: TrialTarget) -> ProbeResult {
 }
 
 #[tokio::test]
-async fn an_answer_is_judged_by_status_and_by_what_json_says() {
+async fn fault_55_redirects_are_not_followed_and_a_body_says_only_what_json_says() {
     use ProbeOutcome::{Fail, Pass};
     for (status, media, body, outcome, detail) in [
         (200, "text/plain", "ok", Pass, None),

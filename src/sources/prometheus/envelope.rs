@@ -306,6 +306,14 @@ mod tests {
         }
 
         #[test]
+        fn a_mangled_answer_is_read_soon_or_refused(body in crate::fuzz_tests::mangled("prometheus")) {
+            if let Ok(series) = crate::fuzz_tests::soon(|| parse(&body, 3)) {
+                prop_assert!(series.len() <= 3);
+                prop_assert!(series.iter().flat_map(|s| &s.points).all(|(t, v)| t.is_finite() && v.is_finite()));
+            }
+        }
+
+        #[test]
         fn a_damaged_answer_never_panics_and_never_grows(cut in 0usize..140, flip in 0usize..140, to in any::<u8>()) {
             let mut body = vector(r#"{"metric":{"pod":"a"},"value":[12.5,"3"]},{"metric":{"pod":"b"},"value":[12.5,"4"]}"#, r#","infos":[]"#);
             let at = flip.min(body.len() - 1);

@@ -127,11 +127,22 @@ async fn reads_the_counters_of_the_pods_under_trial_and_no_others() {
 }
 
 #[tokio::test]
-async fn nobody_listens() {
+async fn fault_42_a_prometheus_that_cannot_be_reached_measures_nothing() {
     let prometheus = Prometheus::new(&settings(&format!("http://{}", nobody().await)), Clock::system()).unwrap();
     let read = prometheus.read_all(&[trial("shop", "checkout")]).await;
     assert!(!read.ok && read.observed.is_empty());
     assert!(read.reason.unwrap().contains("connection refused"));
+
+    // Plain HTTP where TLS is spoken, TLS where plain HTTP is spoken, and a server that knows us not.
+    let tls = TlsServer::new("");
+    for url in [format!("http://localhost:{}", tls.port), format!("https://localhost:{}", tls.port)] {
+        let given = serde_json::from_value(json!({"url": url, "caFile": tls.folder.path().join("ca.pem")})).unwrap();
+        let read = Prometheus::new(&given, Clock::system()).unwrap().read_all(&[trial("shop", "checkout")]).await;
+        assert!(!read.ok && read.observed.is_empty() && read.reason.is_some(), "{url}: {read:?}");
+    }
+    for status in [401, 403] {
+        blind(&healthy(move |_| Some(response(status, "text/plain", "no"))).await, &format!("HTTP {status}")).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -170,7 +181,7 @@ async fn broken_answers_are_no_answers() {
 }
 
 #[tokio::test]
-async fn a_partial_answer_to_any_query_blinds_the_whole_read() {
+async fn fault_44_an_error_or_a_partial_answer_to_any_query_blinds_the_whole_read() {
     for which in ["counts", "latency", "sanity"] {
         for extra in [r#","warnings":["store 3 is down"]}"#, r#","isPartial":true}"#] {
             let server = healthy(move |seen| {
@@ -183,15 +194,41 @@ async fn a_partial_answer_to_any_query_blinds_the_whole_read() {
             blind(&server, "partial answer").await;
         }
     }
+    for (status, error) in [(200, "internal"), (422, "execution"), (503, "timeout")] {
+        let body = json!({"status": "error", "errorType": error, "error": "said", "data": {"resultType": "vector",
+            "result": [{"metric": pod("go/errors", "checkout-new-1"), "value": [1, "99"]}]}});
+        blind(&healthy(move |_| Some(response(status, "application/json", body.to_string()))).await, error).await;
+    }
 }
 
 #[tokio::test]
-async fn empty_and_odd_values_are_no_data_and_are_counted() {
+async fn fault_45_an_empty_answer_is_no_data_and_not_zero() {
+    let server = healthy(|seen| {
+        matches!(asks(seen), "counts" | "latency").then(|| response(200, "application/json", vector(seen, &[])))
+    })
+    .await;
+    let read = read_once(&server).await;
+    assert!(read.ok && counters(&read).is_empty(), "{read:?}");
+
+    // No series of failures beside requests is not the same as no failures: nobody has said zero.
+    let server = healthy(|seen| {
+        (asks(seen) == "counts")
+            .then(|| response(200, "application/json", vector(seen, &[(pod("go/requests", "checkout-new-1"), "100")])))
+    })
+    .await;
+    let read = read_once(&server).await;
+    assert!(counters(&read).iter().all(|(_, counts)| counts.errors.is_none()), "{read:?}");
+}
+
+#[tokio::test]
+async fn fault_46_what_is_no_number_is_no_data_and_is_counted() {
     let server = healthy(|seen| match asks(seen) {
         "counts" => {
             let samples = [
                 (pod("go/requests", "checkout-new-1"), "NaN"),
                 (pod("go/errors", "checkout-new-1"), "+Inf"),
+                (pod("go/errors", "checkout-new-1"), "-Inf"),
+                (pod("go/requests", "checkout-new-1"), "1e999"),
                 (pod("go/requests", "checkout-old-1"), "-3"),
                 (pod("go/errors", "checkout-old-1"), "many"),
                 (json!({"namespace":"shop","pod":"checkout-old-1"}), "3"),
@@ -205,7 +242,26 @@ async fn empty_and_odd_values_are_no_data_and_are_counted() {
     let prometheus = source(&server);
     let read = prometheus.read_all(&[trial("shop", "checkout")]).await;
     assert!(read.ok && counters(&read).is_empty(), "{read:?}");
-    assert_eq!(prometheus.malformed(), 5);
+    assert_eq!(prometheus.malformed(), 7);
+}
+
+/// Somebody's own query lacks its matcher and finds every service of the cluster.
+#[tokio::test]
+async fn fault_49_series_without_the_workloads_identity_are_nobodys() {
+    let server = healthy(|seen| {
+        let everything = [
+            (json!({}), "900"),
+            (json!({"job": "checkout"}), "900"),
+            (json!({"namespace": "shop"}), "900"),
+            (json!({"namespace": "shop", "workload": "payments"}), "900"),
+            (json!({"namespace": "other", "workload": "checkout"}), "900"),
+            (json!({"namespace": "shop", "pod": "payments-1"}), "900"),
+        ];
+        seen.param("query")?.starts_with("my_").then(|| response(200, "application/json", vector(seen, &everything)))
+    })
+    .await;
+    let read = source(&server).read_all(&[custom("checkout", "my_requests", "my_errors")]).await;
+    assert!(read.ok && read.observed.is_empty(), "{read:?}");
 }
 
 #[tokio::test]
@@ -228,7 +284,7 @@ async fn caps_on_bytes_and_series_hold() {
 }
 
 #[tokio::test]
-async fn an_endless_body_is_cut() {
+async fn fault_47_an_endless_body_is_cut() {
     let server = healthy(|_| {
         let endless = futures::stream::repeat_with(|| Ok::<_, std::io::Error>("x".repeat(1 << 16)));
         Some(response(200, "application/json", axum::body::Body::from_stream(endless)))
@@ -238,7 +294,7 @@ async fn an_endless_body_is_cut() {
 }
 
 #[tokio::test]
-async fn answers_for_another_time_are_no_answers() {
+async fn fault_40_answers_for_another_time_are_no_answers() {
     let server = healthy(|seen| {
         let late = |t: f64| json!({"status":"success","data":{"resultType":"vector","result":[{"metric":pod("go/requests","checkout-new-1"),"value":[t - 300.0,"1"]}]}});
         (asks(seen) == "counts").then(|| response(200, "application/json", late(seen.param("time").unwrap().parse().unwrap()).to_string()))

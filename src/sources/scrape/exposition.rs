@@ -223,6 +223,14 @@ mod tests {
         }
 
         #[test]
+        fn a_mangled_page_is_read_soon(page in crate::fuzz_tests::mangled("exposition")) {
+            let lines = page.split(|b| *b == b'\n').count() as u64;
+            let mut good = 0;
+            let bad = crate::fuzz_tests::soon(|| parse(&page, |_| good += 1));
+            prop_assert!(good + bad <= lines);
+        }
+
+        #[test]
         fn nearly_right_lines_never_panic(line in "[a:_]{0,2}[{]?[a ]{0,2}=?\"?[\\\\n\"x]{0,4}\"?,?[}]? ?[0-9.eNa+-]{0,5}[ #]{0,2}[0-9]{0,2}") {
             let mut long = 0;
             parse(line.as_bytes(), |s| long += s.label("a").len());

@@ -3,7 +3,10 @@ use crate::{
     domain::PodTarget,
     sources::testing::{Server, nobody, response, trial},
 };
-use std::net::IpAddr;
+use std::{
+    net::IpAddr,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 const PAGE: &str = "# TYPE http_requests_total counter\n\
 http_requests_total{code=\"200\"} 95\nhttp_requests_total{code=\"500\"} 5\nnot a line\n\
@@ -92,16 +95,26 @@ async fn a_stalled_pod_ends_at_its_deadline() {
 }
 
 #[tokio::test]
-async fn an_endless_page_is_cut() {
-    let server = Server::new(|_| {
-        let endless = futures::stream::repeat_with(|| Ok::<_, std::io::Error>("a 1\n".repeat(1 << 12)));
-        response(200, "text/plain", axum::body::Body::from_stream(endless))
+async fn fault_10_an_endless_page_is_cut_and_the_next_read_works() {
+    let endless = Arc::new(AtomicBool::new(true));
+    let server = Server::new({
+        let endless = Arc::clone(&endless);
+        move |_| {
+            if !endless.load(Ordering::Relaxed) {
+                return response(200, "text/plain", PAGE);
+            }
+            let endless = futures::stream::repeat_with(|| Ok::<_, std::io::Error>("a 1\n".repeat(1 << 12)));
+            response(200, "text/plain", axum::body::Body::from_stream(endless))
+        }
     })
     .await;
     let mut trial = two(server.address, server.address);
     trial.pods.truncate(1);
-    let read = scrape().read_all(&[trial]).await;
+    let (scrape, trials) = (scrape(), [trial]);
+    let read = scrape.read_all(&trials).await;
     assert!(!read.ok && read.reason.unwrap().contains("too large"));
+    endless.store(false, Ordering::Relaxed);
+    assert!(scrape.read_all(&trials).await.ok);
 }
 
 #[tokio::test]
