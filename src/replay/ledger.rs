@@ -29,11 +29,9 @@ struct Rollout {
     after: Option<After>,
 }
 
-/// What the trial of a new rollout is opened with.
+/// What the trial of a new rollout takes over, and what it ends.
 pub(super) struct Began {
-    pub t0: Seconds,
     pub proven: Seconds,
-    pub serving: Revision,
     /// The rollout that it cut short.
     pub ended: Option<Summary>,
 }
@@ -130,7 +128,7 @@ impl Ledger {
             said: None,
             after: None,
         });
-        Began { t0: now, proven, serving: from.clone(), ended }
+        Began { proven, ended }
     }
 
     fn pin(&mut self, revision: &Revision, state: PinState, now: Seconds) {

@@ -24,10 +24,7 @@ use crate::{
 };
 use ledger::Ledger;
 use past::Past;
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 /// Seconds between two looks, unless said otherwise.
 pub const INTERVAL: Seconds = 5.0;
@@ -41,8 +38,6 @@ pub struct Replay {
     docket: Docket,
     past: Past,
     ledgers: BTreeMap<WorkloadId, Ledger>,
-    /// Workloads with a live trial.
-    live: BTreeSet<WorkloadId>,
     undos: Vec<PastUndo>,
     /// Rollouts that have ended; told at the end.
     ended: Vec<Summary>,
@@ -60,7 +55,6 @@ impl Replay {
             docket: Docket::with_interval(interval),
             past: Past::default(),
             ledgers: BTreeMap::new(),
-            live: BTreeSet::new(),
             undos: Vec::new(),
             ended: Vec::new(),
             next: None,
@@ -118,10 +112,6 @@ impl Replay {
     }
 
     fn ledger(&mut self, workload: &WorkloadId) -> &mut Ledger {
-        // The clone is made once per workload, not once per observation.
-        if !self.ledgers.contains_key(workload) {
-            self.ledgers.insert(workload.clone(), Ledger::new(workload.clone()));
-        }
         self.ledgers.entry(workload.clone()).or_insert_with(|| Ledger::new(workload.clone()))
     }
 
@@ -154,15 +144,13 @@ impl Replay {
         if let Some(bad) = ledger.undone_to(to) {
             // The undo itself, as a recording shows it: its effect is watched, it is not judged afresh.
             ledger.restored();
-            self.live.remove(id);
             self.docket.watch_recovery(t, id.clone(), bad, to.clone(), rules, None);
             return;
         }
         let began = ledger.begin(t, from, to, &rules);
         self.ended.extend(began.ended);
         self.docket.close(id);
-        self.docket.open_after(began.t0, began.proven, id.clone(), began.serving, to.clone(), rules);
-        self.live.insert(id.clone());
+        self.docket.open_after(t, began.proven, id.clone(), from.clone(), to.clone(), rules);
         for observed in self.past.of(id) {
             self.docket.observe(observed);
         }
@@ -170,7 +158,6 @@ impl Replay {
 
     fn finish(&mut self, id: &WorkloadId) {
         self.docket.close(id);
-        self.live.remove(id);
         self.ended.extend(self.ledgers.get_mut(id).and_then(Ledger::summary));
     }
 
@@ -202,7 +189,6 @@ impl Replay {
             }),
             (_, Verdict::Pass) => {
                 self.docket.close(&id);
-                self.live.remove(&id);
             }
             _ => {}
         }
