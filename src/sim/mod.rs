@@ -34,6 +34,7 @@ pub mod world;
 pub use audit::{Asked, Audited};
 pub use behaviour::Behaviour;
 pub use faults::{Fault, Faults, Rule, Stale, When, Written};
+pub use patch::merge_patch;
 pub use refusal::Refusal;
 pub use resource::{Key, Resource};
 pub use store::{Manager, Store};

@@ -80,8 +80,8 @@ fn take(object: &mut Value, path: &str) -> Result<Value, ()> {
     }
 }
 
-/// Applies a merge patch (RFC 7386).
-pub(super) fn merge_patch(object: &mut Value, patch: &Value) {
+/// Applies a merge patch (RFC 7386): objects are merged, null removes, everything else replaces.
+pub fn merge_patch(object: &mut Value, patch: &Value) {
     let Value::Object(patch) = patch else {
         *object = patch.clone();
         return;

@@ -193,24 +193,9 @@ pub fn find(world: &World, workload: &str) -> Option<Key> {
     KINDS.iter().map(|r| Key::new(*r, namespace, name)).find(|key| world.store.get(key).is_some())
 }
 
-/// RFC 7386: objects are merged, null removes, everything else replaces.
+/// A merge patch; what is not given changes nothing.
 pub fn merge(into: &mut Value, patch: &Value) {
-    let Value::Object(patch) = patch else {
-        if !patch.is_null() {
-            *into = patch.clone();
-        }
-        return;
-    };
-    if !into.is_object() {
-        *into = json!({});
-    }
-    if let Value::Object(into) = into {
-        for (key, value) in patch {
-            if value.is_null() {
-                into.remove(key);
-            } else {
-                merge(into.entry(key.clone()).or_insert(Value::Null), value);
-            }
-        }
+    if !patch.is_null() {
+        lastgood::sim::merge_patch(into, patch);
     }
 }
