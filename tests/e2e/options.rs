@@ -100,7 +100,7 @@ impl Options {
 
     /// Whether the conformance cases are to be played.
     pub(crate) fn with_conformance(&self) -> bool {
-        self.conformance || (self.wanted.is_empty() && !self.keep && !self.show)
+        self.conformance || (self.wanted.is_empty() && !self.keep && !self.show && self.soak.is_none())
     }
 
     /// The conformance cases that were asked for: those whose name has one of the words.
