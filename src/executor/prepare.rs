@@ -97,6 +97,10 @@ pub(super) struct Readers<'a> {
 
 /// Reads everything afresh and goes through the gates; nothing is written.
 pub(super) async fn prepare(r: &Readers<'_>, request: &UndoRequest, undo_id: &str) -> Result<Prepared, Stop> {
+    // The record first, the workload after it: an undo that lands in between then shows as a template that is live
+    // no more. The other way round it would look as if the bad template had come again. That it is not undone twice
+    // rests on the name of the Incident, not on this.
+    let of_workload = r.incidents.of(&request.id.namespace, &request.uid).await?;
     let object = get_raw(&r.cluster.reader, &request.id).await?;
     let Some(view) = of_raw(request.id.kind, &object) else {
         return Err(Stop::Error(format!("{} cannot be read", request.id)));
@@ -104,7 +108,6 @@ pub(super) async fn prepare(r: &Readers<'_>, request: &UndoRequest, undo_id: &st
     let live = serde_json::to_value(&object).map_err(|e| Stop::Error(e.to_string()))?;
     let entries = revisions(&r.cluster.reader, &request.id, &view.uid, &view.selector).await?;
     let pins = r.pins.of(&request.id, &view.uid).await?;
-    let of_workload = r.incidents.of(&request.id.namespace, &view.uid).await?;
     // A person's undo pulls no brake, and a person may have no right to look everywhere.
     let past = if request.by.manual { Vec::new() } else { past(&r.incidents.all().await?, undo_id) };
     let frozen = r.freezes.as_ref().and_then(|f| f.why(&request.id.namespace, &view.annotations, r.now));
@@ -249,6 +252,94 @@ impl Target {
             number: self.number,
             images: self.mark.images.clone(),
             object: Some(self.object.clone()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        clock::Clock,
+        cluster::{Contact, TemplateMark},
+        domain::{Kind, Mode},
+        executor::gate::Gate,
+        record::Trigger,
+    };
+    use kube::{Client, client::Body};
+    use serde_json::{Value, json};
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    fn template(image: &str) -> Value {
+        json!({"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": image}]}})
+    }
+
+    /// An API server on which the undo of another replica lands right after the first read of either side.
+    fn raced(bad: &Revision) -> Client {
+        let (bad, landed) = (bad.clone(), Arc::new(AtomicBool::new(false)));
+        let answer = move |request: http::Request<Body>| {
+            let path = request.uri().path().to_owned();
+            let looks = path.ends_with("/deployments/web") || path.ends_with("/incidents");
+            let landed = if looks { landed.swap(true, Ordering::SeqCst) } else { landed.load(Ordering::SeqCst) };
+            let list =
+                |kind: &str, items: Value| json!({"apiVersion": "v1", "kind": kind, "metadata": {}, "items": items});
+            let body = match path.rsplit('/').next().unwrap_or_default() {
+                "web" => json!({
+                    "apiVersion": "apps/v1", "kind": "Deployment",
+                    "metadata": {"name": "web", "namespace": "shop", "uid": "u", "generation": 2},
+                    "spec": {"selector": {"matchLabels": {"app": "web"}}, "template": template(if landed { "web:1" } else { "web:2" })},
+                }),
+                "incidents" if landed => list(
+                    "IncidentList",
+                    json!([{
+                        "apiVersion": "lastgood.dev/v1", "kind": "Incident", "metadata": {"name": "web-1", "namespace": "shop"},
+                        "spec": {
+                            "workload": {"kind": "Deployment", "name": "web", "uid": "u"}, "environment": "test",
+                            "bad": {"hash": bad}, "trigger": {"by": "Lastgood", "manual": false}, "reason": "errors",
+                            "explanation": "x", "decided": "2026-01-01T00:00:00Z",
+                        },
+                        "status": {"phase": "Applied", "applied": "2026-01-01T00:00:01Z", "journal": []},
+                    }]),
+                ),
+                _ => list("List", json!([])),
+            };
+            let answer = http::Response::new(Body::from(body.to_string().into_bytes()));
+            std::future::ready(Ok::<_, std::convert::Infallible>(answer))
+        };
+        Client::new(tower::service_fn(answer), "shop")
+    }
+
+    #[tokio::test]
+    async fn an_undo_that_lands_between_two_reads_is_no_template_that_came_again() {
+        let bad = TemplateMark::of(&template("web:2")).revision;
+        let client = raced(&bad);
+        let cluster = Cluster {
+            reader: client.clone(),
+            writer: client.clone(),
+            url: "http://test".into(),
+            contact: Contact::default(),
+            default_namespace: "shop".into(),
+            namespaces: Vec::new(),
+        };
+        let incidents = Incidents::new(client.clone(), Clock::system(), &[]);
+        let pins = Pins::new(client);
+        let readers =
+            Readers { cluster: &cluster, incidents: &incidents, pins: &pins, leads: true, now: 0.0, freezes: None };
+        let request = UndoRequest {
+            id: WorkloadId::new("shop", Kind::Deployment, "web"),
+            uid: "u".into(),
+            bad,
+            from: None,
+            rules: Arc::new(Rules { mode: Mode::Act, ..Rules::default() }),
+            judgement: None,
+            began: None,
+            by: Trigger { by: "Lastgood".into(), manual: false, note: None },
+            choice: Choice::LastGood,
+        };
+        match prepare(&readers, &request, "id").await {
+            Err(Stop::Blocked { blocked, .. }) => assert_eq!(blocked.gate, Gate::Superseded, "{}", blocked.why),
+            Err(Stop::Error(why)) => panic!("{why}"),
+            Ok(_) => panic!("nothing stood in the way"),
         }
     }
 }
