@@ -305,8 +305,10 @@ pub(super) fn crash_point(name: &str) {
         }
         if at.strip_prefix("stop-") == Some(name) {
             // A process cannot signal itself without unsafe code. Its threads stop one after another: the shell is
-            // waited for, and ends when the process stands still.
-            let stop = "kill -STOP $PPID; until grep -q '^State:.T' /proc/$PPID/status; do :; done";
+            // waited for, and ends when it sees the process stand still. It must not look for ever: whoever sends
+            // SIGCONT may be quicker than its look.
+            let stop = "kill -STOP $PPID
+                for look in $(seq 200); do grep -q '^State:.T' /proc/$PPID/status && exit; done";
             let _ = std::process::Command::new("sh").args(["-c", stop]).status();
         }
     }
