@@ -281,8 +281,9 @@ async fn a_stuck_stateful_set_stays_until_its_pod_is_evicted(g: Ground) {
     taken(g.json_patch(&g.at("statefulsets/db"), "lastgood", &undo).await);
     g.until_is("statefulsets/db", "observed", |o| o["status"]["observedGeneration"] == o["metadata"]["generation"])
         .await;
-    // Time to move on, if it would.
-    tokio::time::sleep(std::time::Duration::from_secs(4)).await;
+    // Its controller rolls out a set that was made later: it had its time to move on with this one, if it would.
+    g.create("statefulsets", &workload("StatefulSet", "later", "shop/db:ok-v1")).await;
+    until_rolled_out(&g, "statefulsets/later").await;
     let last = g.read("pods/db-1").await;
     assert!(
         pod_image(&last) == "shop/db:never-ready-v2" && last["metadata"]["deletionTimestamp"].is_null(),
