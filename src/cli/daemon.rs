@@ -7,6 +7,8 @@ use std::{io, pin::Pin, time::Duration};
 
 /// Port of the daemon's Service.
 const SERVICE: &str = "lastgood:http";
+const SNAPSHOT: &str = "/api/v1/snapshot";
+const OBSERVATIONS: &str = "/api/v1/observations";
 const DEADLINE: Duration = Duration::from_secs(5);
 const MAX_BYTES: usize = 64 << 20;
 
@@ -24,38 +26,44 @@ pub(super) async fn snapshot(ctx: &Context) -> Result<Snapshot, Failure> {
     })
 }
 
+/// A client that goes straight to an address.
+fn straight() -> reqwest::ClientBuilder {
+    reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).connect_timeout(DEADLINE)
+}
+
+/// A page of the daemon at an address.
+async fn page(client: reqwest::ClientBuilder, url: &str, path: &str) -> Result<reqwest::Response, String> {
+    let unreachable = |e: reqwest::Error| unreachable(url, e);
+    let client = client.build().map_err(unreachable)?;
+    let answer = client.get(format!("{}{path}", url.trim_end_matches('/'))).send().await.map_err(unreachable)?;
+    answer.error_for_status().map_err(unreachable)
+}
+
+fn unreachable(url: &str, error: reqwest::Error) -> String {
+    format!("no daemon answers at {url}: {}", error.without_url())
+}
+
+/// A page of the daemon behind its Service.
+fn proxied(ctx: &Context, path: &str) -> Result<http::Request<Vec<u8>>, Failure> {
+    let namespace = &ctx.global.daemon_namespace;
+    http::Request::get(format!("/api/v1/namespaces/{namespace}/services/{SERVICE}/proxy{path}"))
+        .body(Vec::new())
+        .map_err(|e| Failure::new(exit::USAGE, format!("{namespace} is not a namespace: {e}")))
+}
+
 async fn direct(url: &str) -> Result<String, String> {
-    let unreachable = |e: reqwest::Error| format!("no daemon answers at {url}: {}", e.without_url());
-    let client = reqwest::Client::builder()
-        .no_proxy()
-        .redirect(reqwest::redirect::Policy::none())
-        .connect_timeout(DEADLINE)
-        .timeout(DEADLINE)
-        .build()
-        .map_err(unreachable)?;
-    let answer =
-        client.get(format!("{}/api/v1/snapshot", url.trim_end_matches('/'))).send().await.map_err(unreachable)?;
-    let answer = answer.error_for_status().map_err(unreachable)?;
+    let answer = page(straight().timeout(DEADLINE), url, SNAPSHOT).await?;
     if answer.content_length().is_some_and(|n| n > MAX_BYTES as u64) {
         return Err(format!("the answer from {url} is larger than {MAX_BYTES} bytes"));
     }
-    answer.text().await.map_err(unreachable)
+    answer.text().await.map_err(|e| unreachable(url, e))
 }
 
 /// Everything that the daemon observes from now on, line by line, until it stops.
 pub(super) async fn observations(ctx: &Context) -> Result<Pin<Box<dyn AsyncBufRead>>, Failure> {
-    let path = "/api/v1/observations";
     if let Some(url) = &ctx.global.server {
-        let failed =
-            |e: reqwest::Error| Failure::new(exit::ERROR, format!("no daemon answers at {url}: {}", e.without_url()));
-        let client = reqwest::Client::builder()
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(DEADLINE)
-            .build()
-            .map_err(failed)?;
-        let answer = client.get(format!("{}{path}", url.trim_end_matches('/'))).send().await.map_err(failed)?;
-        let answer = answer.error_for_status().map_err(failed)?;
+        // No deadline on an answer that goes on.
+        let answer = page(straight(), url, OBSERVATIONS).await.map_err(|why| Failure::new(exit::ERROR, why))?;
         let chunks = futures::stream::try_unfold(answer, |mut answer| async move {
             let chunk = answer.chunk().await.map_err(|e| io::Error::other(e.without_url()))?;
             Ok::<_, io::Error>(chunk.map(|chunk| (chunk, answer)))
@@ -63,12 +71,8 @@ pub(super) async fn observations(ctx: &Context) -> Result<Pin<Box<dyn AsyncBufRe
         return Ok(Box::pin(Box::pin(chunks).into_async_read()));
     }
     let namespace = &ctx.global.daemon_namespace;
-    let path = format!("/api/v1/namespaces/{namespace}/services/{SERVICE}/proxy{path}");
-    let request = http::Request::get(&path)
-        .body(Vec::new())
-        .map_err(|e| Failure::new(exit::USAGE, format!("{namespace} is not a namespace: {e}")))?;
-    // The client for reads: it sets no deadline on an answer that goes on.
-    let stream = ctx.cluster.reader.request_stream(request).await.map_err(|e| {
+    // The client for reads, for the same reason.
+    let stream = ctx.cluster.reader.request_stream(proxied(ctx, OBSERVATIONS)?).await.map_err(|e| {
         let text = format!("the daemon in namespace {namespace} cannot be asked: {e}. --server URL asks it directly");
         Failure::new(exit::ERROR, text)
     })?;
@@ -77,10 +81,7 @@ pub(super) async fn observations(ctx: &Context) -> Result<Pin<Box<dyn AsyncBufRe
 
 async fn through_api_server(ctx: &Context) -> Result<String, Failure> {
     let namespace = &ctx.global.daemon_namespace;
-    let path = format!("/api/v1/namespaces/{namespace}/services/{SERVICE}/proxy/api/v1/snapshot");
-    let request = http::Request::get(&path)
-        .body(Vec::new())
-        .map_err(|e| Failure::new(exit::USAGE, format!("{namespace} is not a namespace: {e}")))?;
+    let request = proxied(ctx, SNAPSHOT)?;
     // Not the client that retries: 503 means that no daemon stands behind the Service.
     let why = match tokio::time::timeout(READ_DEADLINE, ctx.cluster.writer.request_text(request)).await {
         Ok(Ok(text)) => return Ok(text),
