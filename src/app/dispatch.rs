@@ -44,9 +44,12 @@ impl Dispatch {
         let mut tasks = JoinSet::new();
         while let Some(decision) = decisions.recv().await {
             while tasks.try_join_next().is_some() {}
+            // Whoever acts must know what is said now, also when another replica leads at this moment.
+            if let Decision::Judged { judgement, .. } = &decision {
+                self.executor.judged(judgement);
+            }
             match decision {
                 Decision::Recovery(recovery) => self.executor.recovery(*recovery),
-                Decision::Judged { ref judgement, .. } if !self.leadership.leads() => self.executor.judged(judgement),
                 // Only the leader writes and tells; the others judge along, to be ready.
                 _ if !self.leadership.leads() => {}
                 Decision::Began { workload, uid, from, vouched, .. } => {
@@ -58,7 +61,6 @@ impl Dispatch {
                     self.pin(&mut tasks, workload, uid, revision, PinState::Doubted);
                 }
                 Decision::Judged { judgement, uid, began, changed } => {
-                    self.executor.judged(&judgement);
                     if changed {
                         self.tell(&mut tasks, &judgement, uid.clone());
                     }

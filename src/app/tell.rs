@@ -13,6 +13,7 @@ use crate::{
         text, write,
     },
     telemetry::metrics,
+    watchdog::stopped,
 };
 use kube::ResourceExt;
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
@@ -170,9 +171,4 @@ impl Teller {
         let now = self.clock.now();
         self.notifiers.due(incident).iter().any(|notice| not_before.get(&notice.key).is_none_or(|t| now >= *t))
     }
-}
-
-/// Ends when `stop` turns true, or nobody can turn it any more.
-async fn stopped(stop: &mut watch::Receiver<bool>) {
-    let _ = stop.wait_for(|stop| *stop).await;
 }

@@ -72,17 +72,20 @@ impl Executor {
                 Fate::Replaced { by, put_back } => return self.replaced(&incident, &by, put_back).await,
                 Fate::Superseded(text) => return self.finish(&incident, Phase::Superseded, &text).await,
                 Fate::Unreadable => {}
-                Fate::StillBad if self.taken_back(&incident).is_some() => {
-                    let why = self.taken_back(&incident).unwrap_or_default();
-                    return self.finish(&incident, Phase::Superseded, &why).await;
-                }
-                Fate::StillBad => match prepare(&self.readers(), request, &plan.undo_id.clone()).await {
-                    Ok(again) => prepared = again,
-                    Err(Stop::Blocked { blocked, .. }) => {
-                        return self.finish(&incident, Phase::Superseded, &blocked.why).await;
+                Fate::StillBad => {
+                    if let Some(why) = self.taken_back(&incident) {
+                        return self.finish(&incident, Phase::Superseded, &why).await;
                     }
-                    Err(Stop::Error(why)) => tracing::warn!(workload = %id, why, "the undo cannot be prepared anew"),
-                },
+                    match prepare(&self.readers(), request, &plan.undo_id.clone()).await {
+                        Ok(again) => prepared = again,
+                        Err(Stop::Blocked { blocked, .. }) => {
+                            return self.finish(&incident, Phase::Superseded, &blocked.why).await;
+                        }
+                        Err(Stop::Error(why)) => {
+                            tracing::warn!(workload = %id, why, "the undo cannot be prepared anew");
+                        }
+                    }
+                }
             }
         }
         // Not known to be in and not known to be out: the next sweep looks again, until the intent is stale.

@@ -172,6 +172,6 @@ impl Watchdog {
 }
 
 /// Ends when `stop` turns true, or nobody can turn it any more; what it borrows does not outlive it.
-async fn stopped(stop: &mut watch::Receiver<bool>) {
+pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
