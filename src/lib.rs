@@ -35,6 +35,7 @@
 
 pub mod analysis;
 pub mod app;
+pub mod bench;
 pub mod cli;
 pub mod clock;
 pub mod cluster;

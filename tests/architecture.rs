@@ -34,7 +34,7 @@ const IMPURE_WORDS: [&str; 8] =
     ["Instant", "SystemTime", "Clock", "TcpStream", "TcpListener", "UdpSocket", "ToSocketAddrs", "async"];
 
 /// Which folder (or file) under `src/` may use which.
-const ARROWS: [(&str, &[&str]); 18] = [
+const ARROWS: [(&str, &[&str]); 19] = [
     ("domain", &[]),
     ("wire", &[]),
     // Knows Kubernetes and nothing of Lastgood, so that it cannot be kind to it.
@@ -53,6 +53,8 @@ const ARROWS: [(&str, &[&str]); 18] = [
     ("executor", &["domain", "config", "clock", "telemetry", "record", "cluster"]),
     // The daemon without a cluster: the pure parts of what decides and of what acts.
     ("replay", &["domain", "config", "analysis", "cluster", "record", "executor"]),
+    // A judge among others: what it measures is what replays.
+    ("bench", &["domain", "config", "analysis", "replay"]),
     ("app", ALL),
     ("cli", ALL),
     ("main", ALL),
@@ -73,6 +75,7 @@ const ALL: &[&str] = &[
     "watchdog",
     "executor",
     "replay",
+    "bench",
     "app",
     "cli",
 ];

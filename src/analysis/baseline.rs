@@ -4,9 +4,11 @@ use super::{
     bounds,
     counter::Tally,
     histogram::{Histogram, Quantile},
+    series::Series,
     tuning::*,
 };
 use crate::domain::{LatencyLimit, Seconds};
+use std::collections::{BTreeMap, btree_map::Entry};
 
 const BINS: usize = (BASELINE / BASELINE_BIN) as usize;
 
@@ -20,6 +22,13 @@ pub(super) struct Baseline {
     /// Everything since the old pods started, from the first reading of each.
     lifetime: Tally,
     lifetime_latency: Option<Histogram>,
+    /// A day and a week before, by bins of ten minutes.
+    seasons: BTreeMap<i64, Histogram>,
+}
+
+/// The bin of a season that a time is in.
+pub(super) fn season_bin(t: Seconds) -> i64 {
+    (t / SEASON_BIN).ceil().clamp(-1e15, 1e15) as i64
 }
 
 /// Which counts stand for "before".
@@ -29,6 +38,8 @@ pub(super) enum Span {
     Window,
     /// Everything since the old pods started: nothing else was measured.
     Lifetime,
+    /// The same time of day, a day or a week before.
+    Season,
 }
 
 /// The error limit as it applies to this rollout.
@@ -70,6 +81,24 @@ impl Baseline {
             latency: None,
             lifetime: Tally::default(),
             lifetime_latency: None,
+            seasons: BTreeMap::new(),
+        }
+    }
+
+    /// Whether `t` is at the same time of day as the rollout, a day or a week before.
+    pub(super) fn in_season(&self, t: Seconds) -> bool {
+        SEASONS.iter().any(|ago| t > self.t0 - ago - BASELINE && t <= self.t0 - ago + SEASON_AFTER)
+    }
+
+    /// Adds what was measured then; a bin is all of it or none.
+    pub(super) fn add_season(&mut self, bin: i64, histogram: &Histogram) {
+        match self.seasons.entry(bin) {
+            Entry::Occupied(mut sum) => {
+                sum.get_mut().add(histogram);
+            }
+            Entry::Vacant(free) => {
+                free.insert(histogram.clone());
+            }
         }
     }
 
@@ -101,6 +130,15 @@ impl Baseline {
         self.bins.iter().take((BEFORE / BASELINE_BIN) as usize).copied().sum()
     }
 
+    /// The window, in order of time.
+    pub(super) fn history(&self) -> Series {
+        let mut series = Series::default();
+        for (i, tally) in self.bins.iter().enumerate().rev().filter(|(_, tally)| tally.total > 0.0) {
+            series.add(self.t0 - i as f64 * BASELINE_BIN, *tally);
+        }
+        series
+    }
+
     /// What stands for "before": the window if it has requests to speak of.
     pub(super) fn errors(&self, limit: f64) -> ErrorBaseline {
         let window: Tally = self.bins.iter().copied().sum();
@@ -110,16 +148,20 @@ impl Baseline {
             (self.lifetime, Span::Lifetime)
         };
         let broken = before.total >= SOME_TRAFFIC && before.ratio().is_some_and(|ratio| ratio > limit);
+        let dispersion = self.dispersion(limit);
         let theta = if broken {
-            limit.max(bounds::upper(before.bad, before.total, BASELINE_CONFIDENCE)).min(1.0 - 1e-6)
+            // Errors that come in bursts tell less of their mean than as many single ones.
+            let (bad, total) = (before.bad / dispersion, before.total / dispersion);
+            limit.max(bounds::upper(bad, total, BASELINE_CONFIDENCE)).min(1.0 - 1e-6)
         } else {
             limit
         };
-        ErrorBaseline { theta, before, span, dispersion: self.dispersion() }
+        ErrorBaseline { theta, before, span, dispersion }
     }
 
-    /// φ = χ²/df of the bins: how much burstier than chance errors come here.
-    fn dispersion(&self) -> f64 {
+    /// φ = χ²/df of the bins: how much burstier than chance errors come here; 1 where bursts like that stay
+    /// below the limit anyway.
+    fn dispersion(&self, limit: f64) -> f64 {
         let sum: Tally = self.bins.iter().copied().sum();
         let Some(p) = sum.ratio().filter(|p| *p > 0.0 && *p < 1.0) else { return 1.0 };
         let used: Vec<&Tally> = self.bins.iter().filter(|bin| bin.total > 0.0).collect();
@@ -128,7 +170,11 @@ impl Baseline {
             return 1.0;
         }
         let chi: f64 = used.iter().map(|bin| (bin.bad - bin.total * p).powi(2) / (bin.total * p * (1.0 - p))).sum();
-        (chi / df).clamp(1.0, DISPERSION_MAX)
+        let phi = (chi / df).max(1.0);
+        let spread = ((phi - 1.0) * p * (1.0 - p) * used.len() as f64 / sum.total).sqrt();
+        // With few requests a bin the estimate is not worth more; with many it is exact, and grows with them.
+        let most = DISPERSION_MAX.max(sum.total / used.len() as f64 / DISPERSION_MAX);
+        if p + DISPERSION_REACH * spread < limit { 1.0 } else { phi.min(most) }
     }
 
     /// The cut for a latency limit (2.4): the limit's quantile, or the median when it was measured
@@ -139,10 +185,22 @@ impl Baseline {
         for (quantile, least) in [(limit.quantile, tail), (0.5, MEDIAN_REQUESTS)] {
             for (histogram, span) in candidates {
                 let Some(histogram) = histogram.as_ref().filter(|h| h.total() >= least) else { continue };
-                return cut_of(histogram, quantile, limit, span);
+                return self.season(cut_of(histogram, quantile, limit, span), (quantile, least), limit);
             }
         }
         CutState::Missing
+    }
+
+    /// The highest cut of all windows that are like this one: a day may begin slowly every day (S23).
+    fn season(&self, cut: CutState, (quantile, least): (f64, f64), limit: LatencyLimit) -> CutState {
+        let CutState::Known(now) = cut else { return cut };
+        let then = self.seasons.values().filter(|h| h.total() >= least);
+        let then = then.filter_map(|h| match cut_of(h, quantile, limit, Span::Season) {
+            CutState::Known(cut) => Some(cut),
+            _ => None,
+        });
+        let highest = then.chain([now]).reduce(|a, b| if b.before >= a.before { b } else { a });
+        CutState::Known(highest.unwrap_or(now))
     }
 }
 
@@ -153,20 +211,60 @@ fn cut_of(histogram: &Histogram, quantile: f64, limit: LatencyLimit, span: Span)
         Quantile::Empty => return CutState::Missing,
     };
     let seconds = (before * (1.0 + limit.max_increase)).max(limit.floor.as_secs_f64());
-    match histogram.above(seconds) {
-        None => CutState::Saturated(seconds),
-        Some(above) => CutState::Known(Cut {
-            seconds,
-            theta: 1.0 - quantile,
+    let Some(above) = histogram.above(seconds) else { return CutState::Saturated(seconds) };
+    let total = histogram.total();
+    if let Some((bound, theta)) = on_a_bound(histogram, seconds, before, limit) {
+        let slower = histogram.above(bound).map_or(0.0, |above| above.interpolated);
+        return CutState::Known(Cut {
+            seconds: bound,
+            theta,
             quantile,
             before,
-            before_tally: Tally::new(above.interpolated, histogram.total()),
+            before_tally: Tally::new(slower, total),
             span,
-        }),
+        });
     }
+    CutState::Known(Cut {
+        seconds,
+        theta: 1.0 - quantile,
+        quantile,
+        before,
+        before_tally: Tally::new(above.interpolated, total),
+        span,
+    })
 }
 
-fn merge(into: &mut Option<Histogram>, histogram: &Histogram) {
+/// The bucket bound nearest to a cut, and the share of requests that may be slower than it. On a bound nothing
+/// of the new pods needs to be guessed; what may be slower is what was slower than the same bound divided by
+/// the allowed increase. That share comes from half an hour of counts, linear inside its bucket, which errs to
+/// the high side where a tail falls, and rather high than low by chance.
+fn on_a_bound(histogram: &Histogram, cut: f64, before: f64, limit: LatencyLimit) -> Option<(f64, f64)> {
+    let factor = cut / before;
+    let floor = limit.floor.as_secs_f64();
+    let far = |bound: &f64| (bound / cut).ln().abs();
+    let fits = histogram.bounds().filter(|bound| *bound > 0.0 && bound.is_finite() && *bound >= floor);
+    let (bound, share) = fits
+        .filter_map(|bound| {
+            let slower = histogram.above(bound / factor)?.interpolated;
+            let share = bounds::wilson(slower, histogram.total()).high;
+            (CUT_SHARES.contains(&share)).then_some((bound, share))
+        })
+        .min_by(|a, b| far(&a.0).total_cmp(&far(&b.0)))?;
+    factor.is_finite().then_some((bound, share))
+}
+
+/// The cut for a latency limit by one histogram, as [`Baseline::cut`].
+pub(super) fn cut(histogram: Option<&Histogram>, limit: LatencyLimit) -> CutState {
+    let tail = TAIL_SAMPLES / (1.0 - limit.quantile).max(1e-6);
+    for (quantile, least) in [(limit.quantile, tail), (0.5, MEDIAN_REQUESTS)] {
+        if let Some(histogram) = histogram.filter(|h| h.total() >= least) {
+            return cut_of(histogram, quantile, limit, Span::Window);
+        }
+    }
+    CutState::Missing
+}
+
+pub(super) fn merge(into: &mut Option<Histogram>, histogram: &Histogram) {
     match into {
         // Another layout is another version's: the first one seen stands.
         Some(sum) => {
@@ -212,8 +310,8 @@ mod tests {
             steady.add(t, Tally::new(f64::from(random.binomial(150, 0.03)), 150.0));
             bursty.add(t, Tally::new(if i % 10 == 0 { 45.0 } else { 0.0 }, 150.0));
         }
-        assert!(steady.dispersion() < 1.5, "{}", steady.dispersion());
-        assert!((bursty.dispersion() - DISPERSION_MAX).abs() < 1e-9);
+        assert!(steady.dispersion(0.05) < 1.5, "{}", steady.dispersion(0.05));
+        assert!((bursty.dispersion(0.05) - DISPERSION_MAX).abs() < 1e-9);
     }
 
     #[test]

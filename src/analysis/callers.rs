@@ -1,7 +1,8 @@
 //! The whole workload as its callers or the ingress see it (decision.md 2.3, stream ii). Pure.
 //!
-//! Old and new pods are mixed here, so this stream cannot tell them apart: until peers are judged
-//! (gate 2) it is shown and stands in the way of a pass, but convicts nobody.
+//! Old and new pods are mixed here, so this stream cannot tell them apart. It convicts only where new pods
+//! are silent or do not show what their callers see, where it beats its own past, and where peers say that it
+//! is not the cluster (gate 2). Else it is shown, and stands in the way of a pass.
 
 use super::{
     baseline::{Baseline, ErrorBaseline},
@@ -55,6 +56,13 @@ impl Callers {
         true
     }
 
+    /// Forgets the evidence and keeps the limit.
+    pub(super) fn anew(&mut self) {
+        if let Some((_, evidence)) = &mut self.test {
+            *evidence = evidence.anew(self.watch);
+        }
+    }
+
     pub(super) fn freeze(&mut self, t: Seconds) {
         self.pending = Tally::default();
         self.fresh = false;
@@ -77,7 +85,7 @@ impl Callers {
             let baseline = self.baseline.errors(self.limit);
             (baseline, Evidence::new(baseline.theta, ERROR_PACE, self.watch))
         });
-        let share = Share { pod: 0, new: true, warm: true, tally };
+        let share = Share { pod: 0, new: true, warm: true, ready: None, tally };
         evidence.step(from, t, (t - from).min(gap), &[share], 1.0);
     }
 

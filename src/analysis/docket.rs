@@ -1,8 +1,14 @@
-//! All live trials and all recoveries under watch. Pure.
+//! All live trials, all recoveries under watch, and their peers. Pure.
 
 use super::{
+    blame,
+    draft::Draft,
+    facts::Common,
+    graph::Graph,
+    peers::{Peers, Seasons},
     recovery::RecoveryWatch,
     roster::Roster,
+    scene::Scene,
     trial::{Now, Outage, Trial},
     tuning::*,
 };
@@ -25,6 +31,8 @@ pub struct Docket {
     judged: Option<Seconds>,
     trials: BTreeMap<WorkloadId, Trial>,
     recoveries: BTreeMap<WorkloadId, RecoveryWatch>,
+    peers: Peers,
+    graph: Graph,
     owners: HashMap<PodId, WorkloadId>,
     unclaimed: HashMap<PodId, VecDeque<Observed>>,
     sources: BTreeMap<String, (Seconds, Option<Outage>)>,
@@ -62,9 +70,11 @@ impl Docket {
         to: Revision,
         rules: Arc<Rules>,
     ) {
-        let roster = self.take(&workload).0.start_over();
+        let (roster, _, seasons) = self.take(&workload);
         let proven = if proven.is_finite() { proven.min(t0) } else { t0 };
-        self.trials.insert(workload.clone(), Trial::new((t0, proven), workload, from, to, rules, roster));
+        let mut trial = Trial::new((t0, proven), workload.clone(), from, to, rules, roster.start_over());
+        trial.remember(&seasons);
+        self.trials.insert(workload, trial);
     }
 
     /// Opens the watch after an undo; `t` is when the patch was applied. Replaces the trial and
@@ -82,33 +92,37 @@ impl Docket {
     ) {
         let earlier = self.recoveries.get(&workload).filter(|recovery| recovery.target == target);
         let earlier = earlier.map(|recovery| recovery.broken);
-        let (roster, trial) = self.take(&workload);
+        let (roster, trial, _) = self.take(&workload);
         let of_trial = trial.filter(|trial| trial.to == bad).map(|trial| trial.conviction());
         let broken = of_trial.or(earlier).or(convicted).unwrap_or_default();
         let watch = RecoveryWatch::new(t, workload.clone(), target, rules, roster.carry_over(), broken);
         self.recoveries.insert(workload, watch);
     }
 
-    /// Ends the trial or the recovery of a workload.
+    /// Ends the trial or the recovery of a workload: it is a peer from now on.
     pub fn close(&mut self, workload: &WorkloadId) {
-        self.take(workload);
-        self.owners.retain(|_, owner| owner != workload);
+        if !self.trials.contains_key(workload) && !self.recoveries.contains_key(workload) {
+            return;
+        }
+        let t = self.judged.unwrap_or(0.0);
+        let (roster, _, _) = self.take(workload);
+        self.peers.adopt(t, workload, roster);
     }
 
-    fn take(&mut self, workload: &WorkloadId) -> (Roster, Option<Trial>) {
+    fn take(&mut self, workload: &WorkloadId) -> (Roster, Option<Trial>, Seasons) {
         let recovery = self.recoveries.remove(workload);
         let mut trial = self.trials.remove(workload);
-        let roster = match (&mut trial, recovery) {
-            (Some(trial), _) => std::mem::take(&mut trial.roster),
-            (None, Some(recovery)) => recovery.roster,
-            (None, None) => Roster::default(),
+        let (roster, seasons) = match (&mut trial, recovery) {
+            (Some(trial), _) => (std::mem::take(&mut trial.roster), Seasons::default()),
+            (None, Some(recovery)) => (recovery.roster, Seasons::default()),
+            (None, None) => self.peers.take(workload),
         };
-        (roster, trial)
+        (roster, trial, seasons)
     }
 
     /// Takes one observation: any order between workloads; within one by time, late ones are
-    /// skipped. What is of no workload under watch is ignored, except that the last counters of a
-    /// pod wait for the pod to be introduced.
+    /// skipped. A workload without a trial is a peer: remembered lightly. The last counters of a pod wait
+    /// for the pod to be introduced.
     pub fn observe(&mut self, observed: &Observed) {
         let t = observed.t;
         if !t.is_finite() {
@@ -119,6 +133,9 @@ impl Docket {
             Observation::Pod(state) => {
                 if !self.deliver(&state.workload, observed) {
                     return;
+                }
+                if self.owners.len() >= OWNERS_MAX && !self.owners.contains_key(&state.pod) {
+                    self.forget_owners();
                 }
                 self.owners.insert(state.pod.clone(), state.workload.clone());
                 for earlier in self.unclaimed.remove(&state.pod).unwrap_or_default() {
@@ -131,18 +148,17 @@ impl Docket {
                 }
                 None => self.keep(pod, observed),
             },
-            Observation::Condition { workload, .. } | Observation::Callers { workload, .. } => {
+            Observation::Condition { workload, .. }
+            | Observation::Callers { workload, .. }
+            | Observation::Issues { workload, .. } => {
                 self.deliver(workload, observed);
             }
             Observation::Probe(probe) => {
                 self.deliver(&probe.workload, observed);
             }
             Observation::Source { source, ok, reason } => self.source(t, source, *ok, reason.as_deref()),
-            Observation::Trace { .. }
-            | Observation::Workload { .. }
-            | Observation::Rollout { .. }
-            | Observation::Issues { .. }
-            | Observation::End {} => {}
+            Observation::Workload { workload, calls, .. } => self.graph.calls(workload, calls),
+            Observation::Trace { .. } | Observation::Rollout { .. } | Observation::End {} => {}
         }
     }
 
@@ -153,7 +169,7 @@ impl Docket {
         } else if let Some(recovery) = self.recoveries.get_mut(workload) {
             recovery.observe(observed.t, &observed.what, interval);
         } else {
-            return false;
+            return self.peers.observe(observed.t, workload, &observed.what, interval);
         }
         true
     }
@@ -196,7 +212,46 @@ impl Docket {
         let outages =
             || self.sources.values().filter(|(since, _)| *since <= t).filter_map(|(_, outage)| outage.as_ref());
         let outage = outages().find(|outage| outage.monitoring).or_else(|| outages().next());
-        self.trials.values_mut().map(|trial| trial.judge(Now { t, interval, outage })).collect()
+        for trial in self.trials.values_mut() {
+            trial.advance(Now { t, interval, outage });
+        }
+        self.measure_again();
+        // Everybody is heard before anybody is blamed.
+        let mut faults = Common::default();
+        self.peers.all().for_each(|(_, peer)| faults += Common::of(&peer.facts, false, t));
+        let own: Vec<Common> = self.trials.values().map(|trial| trial.faults(t)).collect();
+        own.iter().for_each(|own| faults += *own);
+        let drafts = self.trials.values_mut().zip(own);
+        let mut drafts: Vec<(&mut Trial, Draft)> = drafts
+            .map(|(trial, own)| {
+                let draft = trial.draft(t, &faults.without(own));
+                (trial, draft)
+            })
+            .collect();
+        let stances = blame::stances(&drafts);
+        let scene =
+            Scene { t, peers: &self.peers, graph: &self.graph, stances: &stances, recoveries: &self.recoveries };
+        blame::attribute(&mut drafts, &scene);
+        drafts.into_iter().map(|(trial, draft)| trial.conclude(t, &draft)).collect()
+    }
+
+    /// Trials whose culprit was undone meanwhile, and for which it is known whether that helped, begin anew.
+    fn measure_again(&mut self) {
+        let ready = |id: &WorkloadId| match self.recoveries.get(id) {
+            Some(recovery) => recovery.settled(),
+            None => !self.trials.contains_key(id),
+        };
+        let due: Vec<WorkloadId> = self
+            .trials
+            .iter()
+            .filter(|(_, trial)| trial.waits_for().is_some_and(ready))
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in due {
+            if let Some(trial) = self.trials.get_mut(&id) {
+                trial.measure_again();
+            }
+        }
     }
 
     /// What the signals say after each undo under watch.
@@ -219,16 +274,19 @@ impl Docket {
         // Rewinding happens when the past of a new trial is fed: it is no tick of its own length.
         self.judged = Some(t);
         self.unclaimed.retain(|_, kept| kept.back().is_some_and(|observed| t - observed.t <= BEFORE));
-        if self.owners.len() > PODS_MAX {
-            let (trials, recoveries) = (&self.trials, &self.recoveries);
-            self.owners.retain(|pod, owner| {
-                trials
-                    .get(owner)
-                    .map(|t| &t.roster)
-                    .or(recoveries.get(owner).map(|r| &r.roster))
-                    .is_some_and(|r| r.get(pod).is_some())
-            });
+        self.peers.forget(t);
+        if self.owners.len() > OWNERS_MAX {
+            self.forget_owners();
         }
+    }
+
+    /// Forgets whose pods those are that nobody knows any more.
+    fn forget_owners(&mut self) {
+        let (trials, recoveries, peers) = (&self.trials, &self.recoveries, &self.peers);
+        self.owners.retain(|pod, owner| {
+            let roster = trials.get(owner).map(|t| &t.roster).or(recoveries.get(owner).map(|r| &r.roster));
+            roster.map_or_else(|| peers.knows(owner, pod), |roster| roster.get(pod).is_some())
+        });
     }
 
     /// Time between ticks: told, or the median of the last five.
@@ -260,8 +318,13 @@ impl Docket {
         self.trials.is_empty()
     }
 
+    /// How many workloads without a trial are remembered.
+    pub fn peers(&self) -> usize {
+        self.peers.len()
+    }
+
     /// Observations and values that could not be used, in live trials and outside of them.
     pub fn skipped(&self) -> u64 {
-        self.skipped + self.trials.values().map(|trial| trial.skipped).sum::<u64>()
+        self.skipped + self.peers.skipped + self.trials.values().map(|trial| trial.skipped).sum::<u64>()
     }
 }

@@ -4,80 +4,14 @@
 //! evidence is a mixture over alternatives and over starts every minute; it never exceeds a
 //! nonnegative supermartingale, so looking at it every tick costs nothing (Ville).
 
-use super::{counter::Tally, tuning::*};
+use super::{
+    counter::Tally,
+    hypothesis::{Hypothesis, Prior, log_sum_exp},
+    series::Series,
+    tuning::*,
+};
 use crate::domain::Seconds;
 use std::collections::{BTreeMap, VecDeque};
-
-/// The limit under test and the alternatives to it.
-#[derive(Debug, Clone)]
-pub(super) struct Hypothesis {
-    theta: f64,
-    /// ln(q/θ) and ln((1−q)/(1−θ)) of each alternative.
-    grid: Vec<(f64, f64)>,
-}
-
-impl Hypothesis {
-    pub(super) fn new(theta: f64) -> Self {
-        let mut alternatives: Vec<f64> = GRID.iter().map(|k| k * theta).chain([GRID_TOP]).collect();
-        alternatives.retain(|&q| q > theta && q <= GRID_MAX);
-        let grid = alternatives.iter().map(|q| ((q / theta).ln(), ((1.0 - q) / (1.0 - theta)).ln())).collect();
-        Self { theta, grid }
-    }
-
-    pub(super) fn theta(&self) -> f64 {
-        self.theta
-    }
-
-    /// Log likelihood ratio of the mixture of alternatives; 0 when the limit is so high that no
-    /// alternative is left.
-    pub(super) fn log_lr(&self, tally: Tally) -> f64 {
-        if self.grid.is_empty() || tally.total <= 0.0 {
-            return 0.0;
-        }
-        let good = tally.total - tally.bad;
-        log_sum_exp(self.grid.iter().map(|(up, down)| tally.bad * up + good * down)) - (self.grid.len() as f64).ln()
-    }
-}
-
-fn log_sum_exp(terms: impl Iterator<Item = f64> + Clone) -> f64 {
-    let top = terms.clone().fold(f64::NEG_INFINITY, f64::max);
-    if !top.is_finite() {
-        return top;
-    }
-    top + terms.map(|term| (term - top).exp()).sum::<f64>().ln()
-}
-
-/// When tests start, and how much each start is believed beforehand. Fixed before the data is
-/// seen, or the mixture would not be a fair bet.
-#[derive(Debug, Clone)]
-struct Prior {
-    spacing: Seconds,
-    starts: u32,
-    decay_sum: f64,
-}
-
-impl Prior {
-    fn new(watch: Seconds) -> Self {
-        let spacing = START_EVERY.max(watch / STARTS);
-        let starts = (watch / spacing).floor() as u32 + 1;
-        let decay_sum = (0..starts).map(|i| Self::decay(i, spacing)).sum();
-        Self { spacing, starts, decay_sum }
-    }
-
-    fn decay(i: u32, spacing: Seconds) -> f64 {
-        (-f64::from(i) * spacing / START_HALF_LIFE).exp2()
-    }
-
-    /// Weight of start `j`; all of them, without end, sum to 1.
-    fn weight(&self, j: u32) -> f64 {
-        let (round, i) = (j / self.starts, j % self.starts);
-        let share = match round {
-            0 => 1.0 - LATE_PRIOR,
-            k => LATE_PRIOR / (f64::from(k) * f64::from(k + 1)),
-        };
-        share * (0.5 * Self::decay(i, self.spacing) / self.decay_sum + 0.5 / f64::from(self.starts))
-    }
-}
 
 /// What was counted between one start and the next.
 #[derive(Debug, Clone, Default)]
@@ -88,8 +22,6 @@ struct Segment {
     tempered: Tally,
     new: Tally,
     old: Tally,
-    /// New and old pods, tick by tick brought down to the requests of the one that had fewer.
-    beside: (Tally, Tally),
     first_bad: Option<Seconds>,
 }
 
@@ -100,6 +32,8 @@ pub(super) struct Share {
     pub(super) new: bool,
     /// Whether its cold start is over.
     pub(super) warm: bool,
+    /// Since when it serves, where that is known.
+    pub(super) ready: Option<Seconds>,
     pub(super) tally: Tally,
 }
 
@@ -119,17 +53,26 @@ pub(super) struct Onset {
     pub(super) new: Tally,
     /// Old pods since that start.
     pub(super) old: Tally,
-    /// New and old pods as if both had served equally much at every moment: while pods move over, most of one
-    /// arm's requests lie before a change and most of the other's after it.
-    pub(super) beside: (Tally, Tally),
+    /// New and old pods since `t`, in the seconds in which both served: nothing else tells them apart.
+    pub(super) beside: [Tally; 2],
     segment: usize,
+}
+
+/// One tick of the new pods, kept for as long as a conviction looks back.
+#[derive(Debug, Clone, Copy)]
+struct Moment {
+    t: Seconds,
+    new: Tally,
+    /// Of those, pods whose cold start is over.
+    warm: Tally,
+    old: Tally,
 }
 
 /// The running test of one signal of one rollout.
 #[derive(Debug, Clone)]
 pub(super) struct Evidence {
     hypothesis: Hypothesis,
-    pace: [Seconds; 2],
+    pace: [Seconds; 3],
     prior: Prior,
     segments: VecDeque<Segment>,
     /// Segments that were dropped at the front.
@@ -140,8 +83,11 @@ pub(super) struct Evidence {
     log_m: f64,
     log_e: f64,
     surge: bool,
-    /// New pods by tick: all, and the warm ones.
-    recent: VecDeque<(Seconds, Tally, Tally)>,
+    recent: VecDeque<Moment>,
+    /// New and old pods by time, finer than the starts: when it began, and who served beside whom.
+    fine: [Series; 2],
+    /// When new and when old pods last served.
+    new_at: Option<Seconds>,
     old_seen: Option<Seconds>,
     new: Tally,
     old: Tally,
@@ -149,8 +95,9 @@ pub(super) struct Evidence {
 }
 
 impl Evidence {
-    /// `pace`: seconds of bad time to a conviction when at least half fails, and otherwise.
-    pub(super) fn new(theta: f64, pace: [Seconds; 2], watch: Seconds) -> Self {
+    /// `pace`: seconds of bad time to a conviction when nearly all fails beside clean old pods, when at
+    /// least half fails, and otherwise.
+    pub(super) fn new(theta: f64, pace: [Seconds; 3], watch: Seconds) -> Self {
         Self {
             hypothesis: Hypothesis::new(theta),
             pace,
@@ -163,6 +110,8 @@ impl Evidence {
             log_e: 0.0,
             surge: false,
             recent: VecDeque::new(),
+            fine: Default::default(),
+            new_at: None,
             old_seen: None,
             new: Tally::default(),
             old: Tally::default(),
@@ -179,6 +128,15 @@ impl Evidence {
             // The first start waits for the first request: without any there is nothing to test.
             return;
         }
+        // What the first reading brings happened since its pods were Ready, however close the ticks are.
+        let ready = shares.iter().filter(|s| s.new && s.tally.total > 0.0).filter_map(|s| s.ready).reduce(f64::min);
+        let served = ready.map_or(f64::MAX, |ready| (t - ready).max(0.0));
+        let rise = match self.new_at {
+            None if ready.is_some() => served.min(FIRST_READING).max(rise),
+            // Where requests are rare, what fails now has been failing since the one before.
+            Some(last) if new.total > 0.0 && from > last => (t - last).min(FIRST_READING).max(rise),
+            _ => rise,
+        };
         self.open_starts(from);
         let temper = (1.0 / dispersion.max(1.0)).min(REQUESTS_PER_TICK / new.total.max(1.0)).min(1.0);
         let number = self.dropped + self.segments.len() as u32 - 1;
@@ -186,11 +144,6 @@ impl Evidence {
             segment.tempered += new.scaled(temper);
             segment.new += new;
             segment.old += old;
-            let fewer = new.total.min(old.total);
-            if fewer > 0.0 {
-                segment.beside.0 += new.scaled(fewer / new.total);
-                segment.beside.1 += old.scaled(fewer / old.total);
-            }
             if new.bad > 0.0 {
                 segment.first_bad.get_or_insert(from);
             }
@@ -202,22 +155,36 @@ impl Evidence {
                 _ => arm.by_segment.push_back((number, share.tally)),
             }
         }
+        if new.total > 0.0 {
+            self.new_at = Some(t);
+        }
         self.new += new;
         self.old += old;
         if old.total > 0.0 {
             self.old_seen = Some(t);
         }
         let warm = shares.iter().filter(|s| s.new && s.warm).map(|s| s.tally).sum();
-        self.recent.push_back((t, new, warm));
-        while self.recent.front().is_some_and(|(then, _, _)| *then <= t - RELEASE) {
+        self.recent.push_back(Moment { t, new, warm, old });
+        while self.recent.front().is_some_and(|moment| moment.t <= t - RELEASE) {
             self.recent.pop_front();
         }
-        self.weigh(t, t - from, rise, new);
+        for (series, tally) in self.fine.iter_mut().zip([new, old]) {
+            if tally.total > 0.0 {
+                series.add(t, tally);
+            }
+        }
+        self.weigh(t, t - from, [rise, rise.min(served)], new);
+    }
+
+    /// Whether old pods that serve in the same seconds are clean: then no burst of the cluster's explains it.
+    fn beside_clean(&self, t: Seconds) -> bool {
+        let old: Tally = self.recent.iter().filter(|moment| moment.t > t - BESIDE).map(|moment| moment.old).sum();
+        old.total >= SOME_TRAFFIC && old.ratio().is_some_and(|ratio| ratio <= self.hypothesis.theta())
     }
 
     /// Slew limit and fading (2.3): evidence rises only so fast per second of bad time, and fades,
     /// so that bursts far apart do not add up.
-    fn weigh(&mut self, t: Seconds, elapsed: Seconds, rise: Seconds, new: Tally) {
+    fn weigh(&mut self, t: Seconds, elapsed: Seconds, [rise, served]: [Seconds; 2], new: Tally) {
         let half = new.ratio().is_some_and(|r| r >= HALF);
         let fast = half && (new.total >= HALF_REQUESTS || self.surge);
         self.surge = half;
@@ -226,22 +193,32 @@ impl Evidence {
             self.log_m = self.mixture(&|segment| segment.tempered);
         }
         self.log_e = if self.log_m > before {
-            let nearly_all = new.total >= HALF_REQUESTS && new.ratio().is_some_and(|r| r >= NEARLY_ALL);
-            let pace = match (nearly_all, fast) {
-                (true, _) => self.pace[0] * NEARLY_ALL_PACE,
-                (false, true) => self.pace[0],
-                (false, false) => self.pace[1],
+            let nearly_all = new.ratio().is_some_and(|r| r >= NEARLY_ALL);
+            let pace = match (nearly_all && new.total >= HALF_REQUESTS, fast) {
+                (true, _) => self.pace[1] * NEARLY_ALL_PACE,
+                (false, true) => self.pace[1],
+                (false, false) => self.pace[2],
             };
-            self.log_m.min(self.log_e.max(0.0) + LEVEL * rise / pace)
+            let mut step = rise / pace;
+            if nearly_all && new.total >= BESIDE_REQUESTS && self.beside_clean(t) {
+                step = step.max(served / self.pace[0]);
+            }
+            // Targets are not scraped all at once: a fault that has ended is still seen by some for one more
+            // tick, which is bad time only as far as it is as bad as the minute before.
+            let usual = self.last(t, NOW).0.ratio().unwrap_or(1.0).max(f64::MIN_POSITIVE);
+            let as_bad = new.ratio().map_or(1.0, |ratio| (ratio / usual).min(1.0));
+            self.log_m.min(self.log_e.max(0.0) + LEVEL * step * as_bad)
         } else {
-            self.log_m.min(self.log_e * (-elapsed / FADE).exp2())
+            // Without any request nothing speaks for it either.
+            let fade = if new.total > 0.0 { FADE } else { FADE_SILENT };
+            self.log_m.min(self.log_e * (-elapsed / fade).exp2())
         };
         self.fired = if self.fired {
-            let within = self.last(t, RELEASE).0.ratio().is_some_and(|ratio| ratio <= self.hypothesis.theta);
+            let within = self.last(t, RELEASE).0.ratio().is_some_and(|ratio| ratio <= self.hypothesis.theta());
             self.log_e >= LEVEL / 2.0 && !within
         } else {
             let (all, warm) = self.last(t, NOW);
-            let over = |tally: Tally| tally.ratio().is_some_and(|ratio| ratio > self.hypothesis.theta);
+            let over = |tally: Tally| tally.ratio().is_some_and(|ratio| ratio > self.hypothesis.theta());
             let catastrophic = all.ratio().is_some_and(|ratio| ratio >= HALF);
             // Steps of a quarter of the level make the level, whatever the last bit says.
             self.log_e >= LEVEL - 1e-9 && over(all) && (catastrophic || over(warm))
@@ -309,6 +286,16 @@ impl Evidence {
         self.fired
     }
 
+    /// Whether the share of bad requests lies above the limit now.
+    pub(super) fn over_now(&self, t: Seconds) -> bool {
+        self.last(t, NOW).0.ratio().is_some_and(|ratio| ratio > self.hypothesis.theta())
+    }
+
+    /// The same test with nothing seen yet.
+    pub(super) fn anew(&self, watch: Seconds) -> Self {
+        Self::new(self.hypothesis.theta(), self.pace, watch)
+    }
+
     /// All requests of new pods so far.
     pub(super) fn new_total(&self) -> Tally {
         self.new
@@ -319,6 +306,16 @@ impl Evidence {
         self.old
     }
 
+    /// Requests of old pods in the last minutes, since `t` at the earliest.
+    pub(super) fn old_since(&self, t: Seconds) -> Tally {
+        self.recent.iter().filter(|moment| moment.t > t).map(|moment| moment.old).sum()
+    }
+
+    /// Requests of new pods since the bin of `t`.
+    pub(super) fn since(&self, t: Seconds) -> Tally {
+        self.fine[0].sum(t, f64::MAX)
+    }
+
     /// When old pods last served anything.
     pub(super) fn old_seen(&self) -> Option<Seconds> {
         self.old_seen
@@ -326,8 +323,8 @@ impl Evidence {
 
     /// Requests of new pods in the window before `t`: all, and of warm pods.
     fn last(&self, t: Seconds, window: Seconds) -> (Tally, Tally) {
-        let recent = || self.recent.iter().filter(|(then, _, _)| *then > t - window);
-        (recent().map(|(_, all, _)| *all).sum(), recent().map(|(_, _, warm)| *warm).sum())
+        let recent = || self.recent.iter().filter(|moment| moment.t > t - window);
+        (recent().map(|moment| moment.new).sum(), recent().map(|moment| moment.warm).sum())
     }
 
     /// The start that explains the data best (gate 4: ĵ = argmax LR_j).
@@ -343,8 +340,10 @@ impl Evidence {
         }
         let (_, segment) = best?;
         let rest = || self.segments.iter().skip(segment);
-        let t = rest().find_map(|s| s.first_bad).or_else(|| rest().next().map(|s| s.begin))?;
-        let beside = (rest().map(|s| s.beside.0).sum(), rest().map(|s| s.beside.1).sum());
+        let begin = rest().find_map(|s| s.first_bad).or_else(|| rest().next().map(|s| s.begin))?;
+        let [new, old] = &self.fine;
+        let t = new.onset(&self.hypothesis, begin).unwrap_or(begin).max(begin);
+        let beside = new.beside(old, t + PEER_BIN);
         Some(Onset { t, new: rest().map(|s| s.new).sum(), old: rest().map(|s| s.old).sum(), beside, segment })
     }
 

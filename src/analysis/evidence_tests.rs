@@ -3,7 +3,7 @@ use super::*;
 use proptest::prelude::*;
 
 fn share(bad: f64, total: f64) -> Share {
-    Share { pod: 1, new: true, warm: true, tally: Tally::new(bad, total) }
+    Share { pod: 1, new: true, warm: true, ready: None, tally: Tally::new(bad, total) }
 }
 
 /// Runs ticks of 15 s; gives the time of the first conviction.
@@ -93,7 +93,7 @@ fn memory_is_bounded_however_long_it_goes_on() {
     let mut evidence = Evidence::new(0.05, ERROR_PACE, 1800.0);
     for i in 0..20_000 {
         let t = f64::from(i) * 15.0;
-        let tick = Share { pod: i as u32 / 100, new: true, warm: true, tally: Tally::new(1.0, 100.0) };
+        let tick = Share { pod: i as u32 / 100, new: true, warm: true, ready: None, tally: Tally::new(1.0, 100.0) };
         evidence.step(t, t + 15.0, 15.0, &[tick], 1.0);
     }
     assert!(
@@ -114,6 +114,7 @@ fn missing_data_fades_and_never_raises() {
         evidence.step(t, t + 15.0, 15.0, &[share(45.0, 150.0)], 1.0);
     }
     let mut last = evidence.log_e();
+    let begin = last;
     assert!(last > 6.0);
     for i in 3..40 {
         let t = f64::from(i) * 15.0;
@@ -121,7 +122,34 @@ fn missing_data_fades_and_never_raises() {
         assert!(evidence.log_e() <= last && !evidence.fired());
         last = evidence.log_e();
     }
-    assert!(last < 2.0, "{last}");
+    assert!(last < 0.8 * begin, "{last} of {begin}");
+}
+
+#[test]
+fn beside_clean_old_pods_ten_seconds_are_enough_and_alone_they_are_not() {
+    let fires = |old: Option<(f64, f64)>, seconds: u32| {
+        let mut evidence = Evidence::new(0.05, ERROR_PACE, 1800.0);
+        for i in 0..seconds / 5 {
+            let t = f64::from(i) * 5.0;
+            let new = Share { ready: Some(0.0), ..share(10.0, 10.0) };
+            let old = old.map(|(bad, total)| Share { pod: 2, new: false, ..share(bad, total) });
+            let shares: Vec<Share> = [Some(new), old].into_iter().flatten().collect();
+            evidence.step(t, t + 5.0, 5.0, &shares, 1.0);
+        }
+        evidence.fired()
+    };
+    assert!(fires(Some((0.0, 30.0)), 10));
+    assert!(!fires(Some((0.0, 30.0)), 5), "a burst of five seconds is nothing");
+    assert!(!fires(Some((6.0, 30.0)), 20), "old pods fail, too");
+    assert!(!fires(None, 20));
+    assert!(fires(None, 35));
+}
+
+#[test]
+fn a_tick_that_is_less_bad_than_its_minute_is_less_bad_time() {
+    // A burst of 40 seconds whose last scrapes come a tick later.
+    let mut tick = [0.5, 1.0, 1.0, 0.25].into_iter();
+    assert_eq!(run(60, |_| (tick.next().unwrap_or(0.0) * 300.0, 1000.0)), None);
 }
 
 /// At exactly the limit, and with drifting and bursty traffic below it, at most α of the rollouts
@@ -152,12 +180,12 @@ proptest! {
     #[test]
     fn additive_and_blind_to_order_within_a_tick(mut parts in prop::collection::vec((0u32..20, 0u32..40), 1..12), cut in 0usize..12) {
         let all: Vec<Share> = parts.iter().enumerate()
-            .map(|(i, (bad, good))| Share { pod: i as u32 % 3, new: true, warm: true, tally: Tally::new(f64::from(*bad), f64::from(bad + good)) }).collect();
+            .map(|(i, (bad, good))| Share { pod: i as u32 % 3, new: true, warm: true, ready: None, tally: Tally::new(f64::from(*bad), f64::from(bad + good)) }).collect();
         let mut one = Evidence::new(0.05, ERROR_PACE, 1800.0);
         one.step(0.0, 15.0, 15.0, &all, 1.0);
         parts.rotate_left(cut % all.len());
         let turned: Vec<Share> = parts.iter()
-            .map(|(bad, good)| Share { pod: 1, new: true, warm: true, tally: Tally::new(f64::from(*bad), f64::from(bad + good)) }).collect();
+            .map(|(bad, good)| Share { pod: 1, new: true, warm: true, ready: None, tally: Tally::new(f64::from(*bad), f64::from(bad + good)) }).collect();
         let mut two = Evidence::new(0.05, ERROR_PACE, 1800.0);
         two.step(0.0, 15.0, 15.0, &turned, 1.0);
         prop_assert!((one.log_m - two.log_m).abs() < 1e-9 && (one.log_e - two.log_e).abs() < 1e-9);

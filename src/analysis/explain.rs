@@ -4,8 +4,10 @@ use super::{
     bake::Baked,
     baseline::{Cut, ErrorBaseline, Span},
     counter::Tally,
+    draft::Case,
     family::Latency,
     roster::Pod,
+    scene::Compared,
     trial::{Outage, Trial},
     tuning::{LEVEL, SOME_TRAFFIC},
 };
@@ -69,6 +71,21 @@ pub(super) fn plural(n: usize, one: &str) -> String {
     format!("{n} {one}{}", if n == 1 { "" } else { "s" })
 }
 
+/// What convicts, with who was asked besides, and how sure it is.
+pub(super) fn convicted(case: &Case, compared: &Compared) -> String {
+    let mut text = case.sentence.clone();
+    if compared.told > 0 {
+        let peers = format!("{} of {} affected", compared.broken, plural(compared.told, "peer"));
+        match text.strip_suffix(')') {
+            Some(open) => text = format!("{open}, {peers})"),
+            None => text.push_str(&format!(" ({peers})")),
+        }
+    } else if !case.compared {
+        text.push_str("; there were neither old pods nor peers to compare with, so the cluster is not ruled out");
+    }
+    text + SURE
+}
+
 /// Ends a sentence with how sure it is.
 pub(super) const SURE: &str = "; chance of a false alarm below 1 in 10000.";
 
@@ -130,6 +147,7 @@ pub(super) fn before(tally: Tally, span: Span) -> Option<String> {
     let ratio = percent(tally.ratio()?);
     Some(match span {
         Span::Window => ratio,
+        Span::Season => format!("{ratio} at this time of day"),
         Span::Lifetime => format!("{ratio} since the old pods started"),
     })
 }
@@ -153,10 +171,22 @@ pub(super) fn errors(new: Tally, old: Tally, baseline: &ErrorBaseline, limit: f6
     format!("{share} requests on new pods failed ({limit}, before {before}{})", old_pods(old))
 }
 
+/// `30 % of 900 requests failed as callers see it (limit 5 %, before 0.3 %); new pods answer nothing`.
+pub(super) fn callers(seen: Tally, baseline: &ErrorBaseline, limit: f64, silent: bool) -> String {
+    let before = before(baseline.before, baseline.span).unwrap_or_else(|| "not measured".to_owned());
+    let why = if silent { "no new pod was counted" } else { "new pods do not show it" };
+    let share = share(seen).unwrap_or_else(|| "None".to_owned());
+    format!("{share} requests failed as callers see it, where {why} (limit {}, before {before})", percent(limit))
+}
+
 /// `31 % of 7512 requests on new pods took longer than 450 ms (limit 5 %; p95 was 300 ms before, +50 % allowed)`.
 pub(super) fn slow(new: Tally, old: Tally, cut: &Cut, limit: LatencyLimit) -> String {
     let share = share(new).unwrap_or_else(|| "None".to_owned());
-    let lifetime = if cut.span == Span::Lifetime { " since the old pods started" } else { " before" };
+    let lifetime = match cut.span {
+        Span::Window => " before",
+        Span::Lifetime => " since the old pods started",
+        Span::Season => " at this time of an earlier day",
+    };
     format!(
         "{share} requests on new pods took longer than {} (limit {}; {} was {}{lifetime}, +{} allowed{})",
         latency(cut.seconds),

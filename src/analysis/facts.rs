@@ -37,6 +37,44 @@ pub(super) struct Fact {
     pub(super) since: Option<Seconds>,
 }
 
+/// How many workloads show each fault that cannot be their own rollout's doing: on pods without a rollout, or
+/// as a registry that does not answer.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(super) struct Common([usize; 4]);
+
+impl Common {
+    pub(super) const REASONS: [FailReason; 4] =
+        [FailReason::CrashLoop, FailReason::ImagePull, FailReason::ConfigError, FailReason::ProgressDeadline];
+
+    /// The faults of one workload. `pulls`: whether its new pods cannot get their image.
+    pub(super) fn of(facts: &Facts, pulls: bool, t: Seconds) -> Self {
+        Self(
+            Self::REASONS
+                .map(|reason| usize::from(facts.seen(reason, t) || (pulls && reason == FailReason::ImagePull))),
+        )
+    }
+
+    /// All but the ones of `own`.
+    pub(super) fn without(self, own: Self) -> Self {
+        let mut rest = self.0;
+        rest.iter_mut().zip(own.0).for_each(|(sum, own)| *sum = sum.saturating_sub(own));
+        Self(rest)
+    }
+
+    /// Whether so many others show it that it is not one rollout's doing (2.2): two, or one that cannot get
+    /// its image either.
+    fn shares(self, reason: FailReason) -> bool {
+        let least = if reason == FailReason::ImagePull { 1 } else { PEERS_BROKEN };
+        Self::REASONS.iter().zip(self.0).any(|(r, others)| *r == reason && others >= least)
+    }
+}
+
+impl std::ops::AddAssign for Common {
+    fn add_assign(&mut self, other: Self) {
+        self.0.iter_mut().zip(other.0).for_each(|(sum, more)| *sum += more);
+    }
+}
+
 /// What was seen on pods that are not of this rollout, and what was concluded from it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Facts {
@@ -50,6 +88,19 @@ pub(super) struct Facts {
 }
 
 impl Facts {
+    /// Whether a fault was seen in the last ten minutes on a pod that is not of a rollout under trial.
+    pub(super) fn seen(&self, reason: FailReason, t: Seconds) -> bool {
+        match reason {
+            FailReason::ProgressDeadline => self.deadline.is_some_and(|at| t - at <= BEFORE),
+            _ => self.old.iter().any(|(r, at)| *r == reason && t - at <= BEFORE),
+        }
+    }
+
+    /// Whether any such pod does not run.
+    pub(super) fn fault(&self, t: Seconds) -> bool {
+        Common::REASONS.iter().any(|reason| self.seen(*reason, t))
+    }
+
     /// Kubernetes gave up waiting for progress.
     pub(super) fn deadline_exceeded(&mut self, t: Seconds) {
         self.deadline.get_or_insert(t);
@@ -76,7 +127,7 @@ impl Facts {
     }
 
     /// The strongest fact now, and what speaks against blaming this rollout for it.
-    pub(super) fn judge(&mut self, t: Seconds, roster: &Roster, to: &Revision) -> Option<Fact> {
+    pub(super) fn judge(&mut self, t: Seconds, roster: &Roster, to: &Revision, others: &Common) -> Option<Fact> {
         let new: Vec<&Pod> = roster.of(to).collect();
         let needed = ((new.len() as f64 * FACT_SHARE).ceil() as usize).max(1);
         let stuck = |pod: &Pod, kind| {
@@ -101,7 +152,7 @@ impl Facts {
             return None;
         };
         self.vetoed.retain(|(r, _)| *r == reason);
-        let hold = self.veto(t, roster, to, reason, &new, &affected);
+        let hold = self.veto(t, roster, to, reason, (&new, &affected), others);
         let since = affected.iter().map(|(_, since)| *since).min_by(f64::total_cmp).or(self.deadline);
         let mut explanation = explain::fact(reason, &affected, new.len());
         if let Some(hold) = hold {
@@ -116,13 +167,13 @@ impl Facts {
         roster: &Roster,
         to: &Revision,
         reason: FailReason,
-        new: &[&Pod],
-        affected: &[(&Pod, Seconds)],
+        (new, affected): (&[&Pod], &[(&Pod, Seconds)]),
+        others: &Common,
     ) -> Option<HoldReason> {
         if let Some((_, hold)) = self.vetoed.iter().find(|(r, _)| *r == reason) {
             return Some(*hold);
         }
-        let recent = |wanted| self.old.iter().any(|(r, at)| *r == wanted && t - at <= BEFORE);
+        let recent = |wanted| wanted != FailReason::ProgressDeadline && self.seen(wanted, t);
         let mut old = roster.not_of(to).peekable();
         let hold = if self.old_ever_looped && !self.old_ever_ready {
             Some(HoldReason::NoBaseline)
@@ -132,6 +183,7 @@ impl Facts {
                     || recent(FailReason::ImagePull)
                     || recent(FailReason::ConfigError)
                     || (old.peek().is_some() && old.all(|pod| !pod.state.ready))))
+            || others.shares(reason)
         {
             Some(HoldReason::Shared)
         } else {

@@ -37,6 +37,12 @@ impl Errors {
         }
     }
 
+    /// Forgets the evidence and keeps the limit.
+    pub(super) fn anew(&mut self, watch: Seconds) {
+        self.evidence = self.evidence.anew(watch);
+        self.plain = self.plain.as_ref().map(|plain| plain.anew(watch));
+    }
+
     /// Takes the pods' pending counts; starts with the first of a new pod.
     pub(super) fn step(
         errors: &mut Option<Self>,
@@ -54,6 +60,7 @@ impl Errors {
                 pod: pod.serial,
                 new: pod.state.revision == *to,
                 warm: pod.first_ready.is_some_and(|ready| tick.from >= ready + cold),
+                ready: pod.first_ready,
                 tally: pod.pending,
             })
             .collect();
@@ -94,9 +101,14 @@ impl Slowness {
         let [certain, likely] = LATENCY_PACE;
         Self {
             cut,
-            certain: Evidence::new(cut.theta, [certain; 2], watch),
-            likely: Evidence::new(cut.theta, [likely; 2], watch),
+            certain: Evidence::new(cut.theta, [certain; 3], watch),
+            likely: Evidence::new(cut.theta, [likely; 3], watch),
         }
+    }
+
+    fn anew(&mut self, watch: Seconds) {
+        self.certain = self.certain.anew(watch);
+        self.likely = self.likely.anew(watch);
     }
 
     /// The test that speaks: the certain one as soon as it convicts.
@@ -142,7 +154,13 @@ impl Latency {
                 out_of_range |= new;
                 continue;
             };
-            let share = |bad| Share { pod: pod.serial, new, warm: true, tally: Tally::new(bad, histogram.total()) };
+            let share = |bad| Share {
+                pod: pod.serial,
+                new,
+                warm: true,
+                ready: None,
+                tally: Tally::new(bad, histogram.total()),
+            };
             if histogram.total() > 0.0 {
                 certain.push(share(above.certain));
                 likely.push(share(above.interpolated));
@@ -155,6 +173,13 @@ impl Latency {
         }
         slow.certain.step(tick.from, tick.t, tick.rise, &certain, 1.0);
         slow.likely.step(tick.from, tick.t, tick.rise, &likely, 1.0);
+    }
+
+    /// Forgets the evidence and keeps the cut.
+    pub(super) fn anew(&mut self, watch: Seconds) {
+        if let Latency::Tested(slow) = self {
+            slow.anew(watch);
+        }
     }
 
     pub(super) fn tested(&self) -> Option<&Slowness> {

@@ -3,25 +3,21 @@
 use super::{
     baseline::ErrorBaseline,
     counter::Tally,
+    draft::{Draft, Opinion, Said},
     evidence::Evidence,
     explain::{self, percent, share},
     facts::Fact,
     family::Latency,
     health::Answer,
     trial::Trial,
-    verdict::{Opinion, Said},
+    tuning::FACT_SHARE,
 };
 use crate::domain::{Finding, FindingCounts, HoldReason};
 
 /// All lines, the strongest streams first.
-pub(super) fn table(
-    trial: &Trial,
-    fact: Option<&Fact>,
-    answers: &[Answer],
-    errors: &Said,
-    latency: &Said,
-) -> Vec<Finding> {
-    let mut lines = vec![pods(trial, fact)];
+pub(super) fn table(trial: &Trial, draft: &Draft) -> Vec<Finding> {
+    let Draft { fact, answers, errors, latency, callers, .. } = draft;
+    let mut lines = vec![pods(trial, fact.as_ref())];
     if let Some(family) = &trial.errors {
         let mut line = counted("errors", "new pods", &family.evidence, family.baseline.before, errors);
         line.before = before(&family.baseline);
@@ -30,19 +26,19 @@ pub(super) fn table(
     }
     lines.extend(latency_line(trial, latency));
     if let Some((baseline, evidence)) = trial.callers.test() {
-        let opinion = match evidence.log_e() {
-            e if e < 0.0 => Opinion::Clean,
-            _ => Opinion::Open,
-        };
-        let mut line = counted("errors", "callers", evidence, baseline.before, &Said { opinion, since: None });
+        let mut line = counted("errors", "callers", evidence, baseline.before, callers);
         line.before = before(baseline);
         line.limit = Some(percent(evidence.theta()));
-        if evidence.fired() {
-            line.says = "broken, old and new pods mixed: blames nobody".to_owned();
+        if evidence.fired() && callers.opinion == Opinion::Open {
+            line.says = "broken, old and new pods mixed: new pods speak for themselves".to_owned();
         }
         lines.push(line);
     }
     lines.extend(answers.iter().map(probe));
+    lines.extend(trial.issues.all().map(|(source, issues, events)| {
+        let says = if trial.issues.loud().is_some() { "speaks against it, but never alone" } else { "not enough" };
+        line("issues", source, format!("{issues} new ({events} events)"), says)
+    }));
     lines
 }
 
@@ -57,6 +53,7 @@ fn line(signal: &str, stream: &str, new: String, says: &str) -> Finding {
         log_e: None,
         since: None,
         counts: None,
+        would_pass_if: None,
         says: says.to_owned(),
     }
 }
@@ -75,7 +72,13 @@ fn pods(trial: &Trial, fact: Option<&Fact>) -> Finding {
         None if all > 0 && ready == all => "clean".to_owned(),
         None => "not all Ready".to_owned(),
     };
+    let fewest = (all as f64 * FACT_SHARE).ceil().max(1.0);
+    let passes = fact.map(|fact| match fact.hold {
+        Some(_) => format!("fewer than {fewest} of {all} new pods failed; undone if nothing else explained it"),
+        None => format!("fewer than {fewest} of {all} new pods failed"),
+    });
     Finding {
+        would_pass_if: passes.filter(|_| all > 0),
         old: Some(format!("{old_ready} of {old_all} Ready")),
         since: fact.and_then(|fact| fact.since),
         ..line("pods", "cluster", format!("{ready} of {all} Ready"), &says)
@@ -83,10 +86,16 @@ fn pods(trial: &Trial, fact: Option<&Fact>) -> Finding {
 }
 
 fn counted(signal: &str, stream: &str, evidence: &Evidence, before: Tally, said: &Said) -> Finding {
+    let what = if signal == "latency" { "slower" } else { "failed" };
     // While it is suspected, what counts is the time since it began; otherwise the whole watch.
     let onset = evidence.onset().filter(|_| evidence.fired());
     let (new, old) = onset.map_or((evidence.new_total(), evidence.old_total()), |onset| (onset.new, onset.old));
+    // What would have to be otherwise: the ratio within the limit, whatever chance makes of it.
+    let most = (evidence.theta() * new.total).floor();
+    let wrong = !matches!(said.opinion, Opinion::Clean | Opinion::Silent) && new.bad > most;
     Finding {
+        would_pass_if: wrong
+            .then(|| format!("at most {most} of {} {what}, not {}", new.total.round(), new.bad.round())),
         old: share(old),
         before: share(before),
         log_e: Some(evidence.log_e()),
@@ -137,7 +146,9 @@ fn probe(answer: &Answer) -> Finding {
         (false, _) if answer.new.0 == 0 => "clean",
         (false, _) => "not enough",
     };
+    let passes = (answer.since.is_some() || answer.fails).then(|| "one new pod passed it once".to_owned());
     Finding {
+        would_pass_if: passes,
         old: (answer.old.1 > 0).then(|| of(answer.old)),
         since: answer.since,
         ..line("health", &format!("probe {}", answer.probe), of(answer.new), says)
@@ -164,5 +175,6 @@ fn hold_says(hold: HoldReason) -> &'static str {
         HoldReason::OnePod => "one pod",
         HoldReason::Shared => "other pods show it too",
         HoldReason::NoBaseline => "no good revision to go back to",
+        HoldReason::Unattributed => "nothing tells whose doing it is",
     }
 }

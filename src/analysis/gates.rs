@@ -1,7 +1,8 @@
-//! Attribution (decision.md 2.5): evidence that convicts must also be this rollout's doing. Pure.
+//! Attribution within one workload (decision.md 2.5): evidence that convicts must also be this rollout's
+//! doing. Pure.
 //!
-//! Built: 1 old pods, 4 onset, 5 concentration. Gate 6 freezes in `trial`; gates 2, 3 and 7 need
-//! more than one workload.
+//! Gates 1 (old pods), 4 (onset) and 5 (concentration). Gate 6 freezes in `trial`; gates 2 and 3 need other
+//! workloads and are in `scene`, gate 7 is in `blame`.
 
 use super::{
     bounds,
@@ -9,6 +10,7 @@ use super::{
     evidence::{Evidence, Onset},
     explain::{percent, share},
     roster::Roster,
+    series::Series,
     split,
     tuning::*,
 };
@@ -30,12 +32,14 @@ pub(super) struct Surroundings<'a> {
     pub(super) roster: &'a Roster,
     /// The ten minutes before the rollout; empty when that cannot be said of this signal.
     pub(super) before: Tally,
+    /// The half hour before it, in order of time.
+    pub(super) history: &'a Series,
     pub(super) t: Seconds,
 }
 
 /// Runs the gates in the order in which their reasons are most telling.
 pub(super) fn pass(evidence: &Evidence, onset: &Onset, around: &Surroundings<'_>) -> Gate {
-    for gate in [before, node_of_old_pods, concentration, old_pods] {
+    for gate in [before, bursts, node_of_old_pods, concentration, old_pods] {
         match gate(evidence, onset, around) {
             Gate::Open => {}
             closed => return closed,
@@ -62,6 +66,27 @@ fn before(evidence: &Evidence, onset: &Onset, around: &Surroundings<'_>) -> Gate
     Gate::Open
 }
 
+/// Gate 4 for what comes and goes: minutes as bad as these came before the rollout, too. Once it lasts
+/// longer than it ever did, or is worse, it is something new.
+fn bursts(evidence: &Evidence, onset: &Onset, around: &Surroundings<'_>) -> Gate {
+    let theta = evidence.theta();
+    let length = around.t - onset.t;
+    if length > STRETCH {
+        return Gate::Open;
+    }
+    let worst = around.history.worst(length + PEER_BIN);
+    let then = bounds::clopper_pearson(worst.bad, worst.total, BASELINE_CONFIDENCE);
+    let now = evidence.since(onset.t);
+    if worst.total >= SOME_TRAFFIC
+        && then.low > theta
+        && bounds::lower(now.bad, now.total, BASELINE_CONFIDENCE) <= then.high
+    {
+        let text = format!("minutes as bad as these came before the rollout as well ({})", text_of(worst));
+        return Gate::Hold(HoldReason::Before, text);
+    }
+    Gate::Open
+}
+
 /// Gates 2 and 5, the node variant across both revisions: old pods on the same node fail, old pods
 /// elsewhere do not.
 fn node_of_old_pods(evidence: &Evidence, onset: &Onset, around: &Surroundings<'_>) -> Gate {
@@ -76,6 +101,19 @@ fn node_of_old_pods(evidence: &Evidence, onset: &Onset, around: &Surroundings<'_
         return Gate::Hold(HoldReason::Node, text);
     }
     Gate::Open
+}
+
+/// The node that has nearly all bad requests of the new pods.
+pub(super) fn culprit_node(evidence: &Evidence, onset: &Onset, around: &Surroundings<'_>) -> Option<String> {
+    by_node(evidence, onset, around).0.map(|(node, _)| node)
+}
+
+/// Whether old pods with real traffic say so clearly that it is the new ones: what is left when their share
+/// of bad requests is taken off breaks the limit alone.
+pub(super) fn told_apart(evidence: &Evidence, onset: &Onset) -> bool {
+    let [new, old] = onset.beside;
+    let more = new.ratio().zip(old.ratio()).is_some_and(|(new, old)| new - old > evidence.theta());
+    old.total >= SOME_TRAFFIC && more && split::log_split(new, old) >= LEVEL
 }
 
 #[derive(Default, Clone)]
@@ -128,7 +166,11 @@ fn concentration(evidence: &Evidence, onset: &Onset, around: &Surroundings<'_>) 
     let holds =
         |gone: &[u32]| evidence.without(gone) >= LEVEL / 2.0 && rest(gone).ratio().is_some_and(|ratio| ratio > theta);
     let left = rest(&[*worst]);
-    if !holds(&[*worst]) {
+    // Pods that are bad alike need not each be convicted: the worst of several is the worst by chance, too.
+    let alike = evidence.without(&[*worst]) > 0.0
+        && left.ratio().is_some_and(|ratio| ratio > theta)
+        && split::log_split(*its, left) < ALIKE;
+    if !holds(&[*worst]) && !alike {
         // Clean others are an answer; few requests of the others are none yet.
         if evidence.without(&[*worst]) > 0.0 && left.ratio().is_some_and(|ratio| ratio > theta) {
             return Gate::Wait("the other new pods have not served enough to tell whether it is one pod".to_owned());
@@ -159,17 +201,11 @@ fn concentration(evidence: &Evidence, onset: &Onset, around: &Surroundings<'_>) 
 
 /// Gate 1: old pods in the same minutes.
 fn old_pods(evidence: &Evidence, onset: &Onset, around: &Surroundings<'_>) -> Gate {
-    let (old, (new_beside, old_beside)) = (onset.old, onset.beside);
-    let too = |old: Tally| old.ratio().is_some_and(|ratio| ratio > evidence.theta());
-    // At the same moments, they fail alike: sums over minutes in which pods moved over can tell otherwise.
-    if old_beside.total >= SOME_TRAFFIC && too(old_beside) && split::log_split(new_beside, old_beside) < SPLIT_LEVEL {
-        let text = format!("old pods fail as well in the same minutes ({})", text_of(old));
-        return Gate::Hold(HoldReason::OldVersion, text);
-    }
-    if old.total < SOME_TRAFFIC || split::log_split(onset.new, old) >= SPLIT_LEVEL {
+    let [new, old] = onset.beside;
+    if old.total < SOME_TRAFFIC || split::log_split(new, old) >= SPLIT_LEVEL {
         return Gate::Open;
     }
-    if too(old) {
+    if old.ratio().is_some_and(|ratio| ratio > evidence.theta()) {
         let text = format!("old pods fail as well in the same minutes ({})", text_of(old));
         return Gate::Hold(HoldReason::OldVersion, text);
     }

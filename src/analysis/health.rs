@@ -7,17 +7,18 @@ use std::collections::BTreeMap;
 
 /// Answers of one asked party.
 #[derive(Debug, Clone, Default)]
-struct Streak {
-    fails: u32,
-    since: Option<Seconds>,
-    passes: u32,
+pub(super) struct Streak {
+    /// Failures in a row.
+    pub(super) fails: u32,
+    pub(super) since: Option<Seconds>,
+    pub(super) passes: u32,
     /// Failures that were followed by a pass.
     healed: u32,
-    last: Option<Seconds>,
+    pub(super) last: Option<Seconds>,
 }
 
 impl Streak {
-    fn note(&mut self, t: Seconds, outcome: ProbeOutcome) {
+    pub(super) fn note(&mut self, t: Seconds, outcome: ProbeOutcome) {
         match outcome {
             ProbeOutcome::Pass => {
                 self.passes += 1;
@@ -56,8 +57,13 @@ pub(super) struct Answer {
     /// It convicts, unless `hold` says why not.
     pub(super) fails: bool,
     pub(super) hold: Option<HoldReason>,
+    /// What was seen, without a final stop.
     pub(super) explanation: String,
+    /// The rest of the sentence when it is held.
+    pub(super) but: String,
     pub(super) since: Option<Seconds>,
+    /// Whether old pods that are still asked pass it.
+    pub(super) old_passes: bool,
 }
 
 /// All probes of one rollout.
@@ -140,6 +146,10 @@ impl Book {
         let broken = by_pod || by_service;
         let old_fails = roster.not_of(to).any(|p| self.old.get(&p.serial).is_some_and(|s| s.fails >= PROBE_FAILS));
         let hold = (broken && old_fails).then_some(HoldReason::Shared);
+        let old_passes = roster
+            .not_of(to)
+            .filter_map(|pod| self.old.get(&pod.serial))
+            .any(|streak| streak.fails == 0 && streak.last.is_some_and(|at| t - at <= OLD_PASS));
         let since =
             if by_pod { streaks.iter().filter_map(|s| s.since).min_by(f64::total_cmp) } else { self.service.since };
         let fails = broken && passed_before;
@@ -148,7 +158,17 @@ impl Book {
         } else {
             explain::probe_service(name, self.service.fails, self.detail.as_deref())
         };
-        Answer { probe: name.to_owned(), new, old, fails, hold, explanation, since: since.filter(|_| broken) }
+        Answer {
+            probe: name.to_owned(),
+            new,
+            old,
+            fails,
+            hold,
+            explanation,
+            but: hold.map(explain::fact_hold).unwrap_or_default().to_owned(),
+            since: since.filter(|_| broken),
+            old_passes,
+        }
     }
 
     /// Failures in a row that flakiness does not explain: the probe's own share of failures that

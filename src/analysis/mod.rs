@@ -6,28 +6,38 @@
 //! One rollout, top to bottom: `docket` routes observations to its `trial`; `roster` and `counter`
 //! turn them into what happened since the tick before; `facts` and `health` need no counting;
 //! `family` feeds errors and slow requests to the same test (`evidence`), against what `baseline`
-//! says was normal; `gates` ask whether it is this rollout's doing; `verdict` decides, `bake` says
-//! when it was good for long enough, `explain` and `findings` say why. After an undo `recovery`
-//! says whether it helped. Every constant is in `tuning`, with its source.
+//! says was normal; `gates` ask its own old pods whether it is this rollout's doing, and `draft` says what
+//! the workload says by itself. Then the others are heard: `peers` remembers workloads without a trial,
+//! `graph` who calls whom; `scene` asks them, and `blame` chooses among several. `verdict` decides, `bake`
+//! says when it was good for long enough, `explain` and `findings` say why. After an undo `recovery` says
+//! whether it helped. Every constant is in `tuning`, with its source.
 
 mod bake;
 mod baseline;
+mod blame;
 mod bounds;
 mod callers;
 mod counter;
 mod docket;
+mod draft;
 mod evidence;
 mod explain;
 mod facts;
 mod family;
 mod findings;
 mod gates;
+mod graph;
 mod health;
 mod histogram;
+mod hypothesis;
+mod issues;
+mod peers;
 #[cfg(test)]
 mod random;
 mod recovery;
 mod roster;
+mod scene;
+mod series;
 mod split;
 pub mod succession;
 #[cfg(test)]

@@ -147,6 +147,16 @@ impl RecoveryWatch {
         self.say(t, state, text)
     }
 
+    /// When the undo was applied.
+    pub(super) fn began(&self) -> Seconds {
+        self.began
+    }
+
+    /// Whether it is known, or given up, whether the undo helped.
+    pub(super) fn settled(&self) -> bool {
+        self.said.is_some()
+    }
+
     fn say(&self, t: Seconds, state: RecoveryState, explanation: String) -> Recovery {
         Recovery { t, workload: self.workload.clone(), target: self.target.clone(), state, explanation }
     }

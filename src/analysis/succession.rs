@@ -46,6 +46,8 @@ mod tests {
             findings: Vec::new(),
             harm_since: None,
             baseline_good: None,
+            severity: None,
+            convicted: None,
             limits: Default::default(),
         };
         speaks_for_itself(Some(&judgement), Some(watched), WATCH, false)

@@ -1,11 +1,13 @@
 //! One rollout under watch: what was observed of it, and its tests. Pure.
 
 use super::{
-    baseline::Baseline,
+    baseline::{self, Baseline},
     callers::Callers,
     facts::Facts,
     family::{Errors, Latency, Tick},
     health::Probes,
+    issues::Issues,
+    peers::Seasons,
     roster::{Pod, Roster},
     tuning::*,
 };
@@ -49,6 +51,16 @@ pub(super) struct Trial {
     pub(super) callers: Callers,
     pub(super) probes: Probes,
     pub(super) facts: Facts,
+    pub(super) issues: Issues,
+    /// When new pods last answered anything.
+    pub(super) new_seen: Option<Seconds>,
+    /// Whether any pod was ever counted by itself.
+    pub(super) per_pod: bool,
+    /// Since when it is convicted without a break.
+    pub(super) convicted: Option<Seconds>,
+    /// When it was first convicted, for the breaker, and whether that holds it.
+    pub(super) decided: Option<Seconds>,
+    pub(super) braked: bool,
     /// First Ready of the first new pod.
     pub(super) first_ready: Option<Seconds>,
     /// Requests that new pods answered, as far as measured.
@@ -60,6 +72,8 @@ pub(super) struct Trial {
     pub(super) last_fail: Option<FailReason>,
     /// Families that convicted at the tick before: an unsettled gate does not take that back.
     pub(super) standing: Vec<FailReason>,
+    /// Another rollout that is blamed and must be undone first, and since when that is so.
+    waiting: Option<(WorkloadId, Seconds)>,
     last_counters: Option<Seconds>,
     /// How often counters are read, which may be less often than ticks are made.
     cadence: Seconds,
@@ -96,6 +110,12 @@ impl Trial {
             latency: Latency::default(),
             probes: Probes::default(),
             facts,
+            issues: Issues::default(),
+            new_seen: None,
+            per_pod: false,
+            convicted: None,
+            decided: None,
+            braked: false,
             first_ready: None,
             requests: 0.0,
             measured: false,
@@ -103,11 +123,21 @@ impl Trial {
             skipped: 0,
             last_fail: None,
             standing: Vec::new(),
+            waiting: None,
             last_counters: None,
             cadence: 0.0,
             fresh: false,
             stepped: t0,
             judged: t0,
+        }
+    }
+
+    /// Takes over what the same time of day was like before.
+    pub(super) fn remember(&mut self, seasons: &Seasons) {
+        for (bin, histogram) in seasons {
+            if self.baseline.in_season(*bin as Seconds * SEASON_BIN) {
+                self.baseline.add_season(*bin, histogram);
+            }
         }
     }
 
@@ -128,6 +158,9 @@ impl Trial {
                 self.skipped += u64::from(!self.callers.observe(t, counts, interval));
             }
             Observation::Probe(probe) => self.probe(t, probe),
+            Observation::Issues { revision, source, new_issues, events, .. } => {
+                self.issues.observe(t, source, (revision, &self.to), (*new_issues, *events));
+            }
             Observation::Condition { condition: RolloutCondition::ProgressDeadlineExceeded, .. } if t >= self.t0 => {
                 self.facts.deadline_exceeded(t);
             }
@@ -170,6 +203,7 @@ impl Trial {
         if read.skipped > 0 && read.pair.is_none() && read.requests.is_none() && read.latency.is_none() {
             return;
         }
+        self.per_pod |= read.pair.is_some();
         if t > t0 {
             self.last_counters = Some(self.last_counters.map_or(t, |last| last.max(t)));
         }
@@ -188,6 +222,9 @@ impl Trial {
                 Some((None, histogram)) if !joined => self.baseline.add_lifetime_latency(&histogram),
                 Some((_, histogram)) if t > t0 => pod.add_latency(histogram),
                 Some((Some(_), histogram)) if self.baseline.covers(t) => self.baseline.add_latency(&histogram),
+                Some((Some(_), histogram)) if self.baseline.in_season(t) => {
+                    self.baseline.add_season(baseline::season_bin(t), &histogram);
+                }
                 _ => {}
             }
             return;
@@ -219,6 +256,9 @@ impl Trial {
             if from.is_some_and(|from| from >= ready + warm_up) {
                 pod.add_latency(histogram);
             }
+        }
+        if answered > 0.0 {
+            self.new_seen = Some(self.new_seen.map_or(t, |seen| seen.max(t)));
         }
         self.requests += answered;
     }
@@ -258,6 +298,38 @@ impl Trial {
         }
         self.callers.advance(t, gap, self.first_ready);
         self.roster.forget(t);
+    }
+
+    /// Takes note of who is blamed instead.
+    pub(super) fn wait_for(&mut self, blamed: Option<WorkloadId>, t: Seconds) {
+        if let Some(blamed) = blamed
+            && self.waiting.as_ref().is_none_or(|(id, _)| *id != blamed)
+        {
+            self.waiting = Some((blamed, t));
+        }
+    }
+
+    /// How long it has waited for another rollout's undo.
+    pub(super) fn waited(&self, t: Seconds) -> Seconds {
+        self.waiting.as_ref().map_or(0.0, |(_, since)| t - since)
+    }
+
+    /// Who it is waiting for.
+    pub(super) fn waits_for(&self) -> Option<&WorkloadId> {
+        self.waiting.as_ref().map(|(id, _)| id)
+    }
+
+    /// Measures again from now on: what was counted while another rollout was broken says nothing of this
+    /// one. Each time is one more chance of a false alarm, and there are as many as there are undos.
+    pub(super) fn measure_again(&mut self) {
+        let watch = self.rules.watch.as_secs_f64();
+        (self.waiting, self.convicted, self.decided, self.braked) = (None, None, None, false);
+        self.standing.clear();
+        if let Some(errors) = &mut self.errors {
+            errors.anew(watch);
+        }
+        self.latency.anew(watch);
+        self.callers.anew();
     }
 
     fn forget_pending(&mut self) {

@@ -1,74 +1,44 @@
-//! From facts, evidence and gates to one verdict with its sentence and its table. Pure.
+//! From a draft that was held against all others to one verdict with its sentence and its table. Pure.
 
 use super::{
     bake::{self, Baked},
     bounds,
-    counter::Tally,
-    evidence::Evidence,
+    draft::{Draft, Opinion, Said},
     explain,
-    facts::Fact,
     family::Latency,
     findings,
-    gates::{self, Gate, Surroundings},
-    health::Answer,
-    trial::{Now, Trial},
+    trial::Trial,
     tuning::*,
 };
 use crate::domain::{
-    AppliedLimits, Conviction, FailReason, HoldReason, Judgement, LatencyCut, Seconds, UnknownReason, Verdict,
+    AppliedLimits, Conviction, FailReason, HoldReason, Judgement, LatencyCut, Seconds, Severity, UnknownReason, Verdict,
 };
 
-/// What one family says after the gates.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Opinion {
-    /// Nothing measured, or nothing to compare with.
-    Silent,
-    /// The evidence speaks for it.
-    Clean,
-    /// Neither way yet.
-    Open,
-    /// The evidence convicts; a gate is not settled.
-    Wait(String),
-    Hold(HoldReason, String),
-    Fail(String),
-}
-
-/// An [`Opinion`] with when the harm began.
-pub(super) struct Said {
-    pub(super) opinion: Opinion,
-    pub(super) since: Option<Seconds>,
-}
-
 impl Trial {
-    /// What is said of this rollout at `now.t`.
-    pub(super) fn judge(&mut self, now: Now<'_>) -> Judgement {
-        self.advance(now);
-        let t = now.t.max(self.judged);
-        let fact = self.facts.judge(t, &self.roster, &self.to);
-        let grace = self.probe_grace();
-        let answers = self.probes.judge(self.t0, &self.roster, &self.to, grace, t);
-        let errors = self.say_errors(t);
-        let latency = self.say_latency(t);
-        self.standing = [(FailReason::Errors, &errors), (FailReason::Latency, &latency)]
-            .into_iter()
-            .filter(|(_, said)| matches!(said.opinion, Opinion::Fail(_)))
-            .map(|(reason, _)| reason)
-            .collect();
-        let (verdict, explanation, since) = self.decide(t, fact.as_ref(), &answers, &errors, &latency);
+    /// The last word on a draft that was held against all others.
+    pub(super) fn conclude(&mut self, t: Seconds, draft: &Draft) -> Judgement {
+        let convicts = |said: &Said| matches!(said.opinion, Opinion::Fail(_));
+        self.standing = draft.streams().into_iter().filter(|(_, said)| convicts(said)).map(|(r, _)| r).collect();
+        let (verdict, explanation, since) = self.decide(draft);
         if let Verdict::Fail(reason) = verdict {
             self.last_fail = Some(reason);
         }
         Judgement {
-            t: now.t,
+            t,
             workload: self.workload.clone(),
             from: self.from.clone(),
             to: self.to.clone(),
             verdict,
             log_e: self.strongest(),
             explanation,
-            findings: findings::table(self, fact.as_ref(), &answers, &errors, &latency),
+            findings: findings::table(self, draft),
             harm_since: since,
             baseline_good: self.baseline_good(),
+            severity: match verdict {
+                Verdict::Fail(reason) => Some(self.severity(reason, draft)),
+                _ => None,
+            },
+            convicted: self.convicted.filter(|_| matches!(verdict, Verdict::Fail(_))),
             limits: self.limits(),
         }
     }
@@ -87,6 +57,19 @@ impl Trial {
         }
     }
 
+    /// How bad it is: what still serves counts.
+    fn severity(&self, reason: FailReason, draft: &Draft) -> Severity {
+        let half = |said: &Said| said.case.as_ref().is_some_and(|case| case.shift >= HALF);
+        match reason {
+            FailReason::Latency => Severity::Medium,
+            FailReason::Health => Severity::Critical,
+            FailReason::Errors if half(&draft.errors) || half(&draft.callers) => Severity::Critical,
+            FailReason::Errors => Severity::High,
+            _ if self.roster.all().any(|pod| pod.live() && pod.state.ready) => Severity::High,
+            _ => Severity::Critical,
+        }
+    }
+
     fn strongest(&self) -> f64 {
         let errors = self.errors.as_ref().map(|family| family.evidence.log_e());
         let latency = self.latency.tested().map(|slow| slow.evidence().log_e());
@@ -100,6 +83,10 @@ impl Trial {
             return None;
         }
         let limit = self.rules.errors.max;
+        // Worse than what was bad already: going back is right, however far from good it was.
+        if self.errors.as_ref().is_some_and(|family| family.evidence.fired() && family.evidence.theta() > limit) {
+            return None;
+        }
         let before = match &self.errors {
             Some(family) => family.baseline.before,
             None => self.baseline.errors(limit).before,
@@ -112,78 +99,19 @@ impl Trial {
         Some(!broken)
     }
 
-    fn say(
-        &self,
-        reason: FailReason,
-        evidence: &Evidence,
-        before: Tally,
-        t: Seconds,
-        text: &dyn Fn(Tally, Tally) -> String,
-    ) -> Said {
-        if evidence.new_total().total <= 0.0 {
-            return Said { opinion: Opinion::Silent, since: None };
-        }
-        if !evidence.fired() {
-            let opinion = if evidence.log_e() < 0.0 { Opinion::Clean } else { Opinion::Open };
-            return Said { opinion, since: None };
-        }
-        let Some(onset) = evidence.onset() else { return Said { opinion: Opinion::Open, since: None } };
-        let around = Surroundings { roster: &self.roster, before, t };
-        let sentence = text(onset.new, onset.old);
-        let opinion = match gates::pass(evidence, &onset, &around) {
-            Gate::Wait(_) if self.standing.contains(&reason) => Opinion::Fail(format!("{sentence}{}", explain::SURE)),
-            Gate::Open => Opinion::Fail(format!("{sentence}{}", explain::SURE)),
-            Gate::Wait(why) => Opinion::Wait(format!("{sentence}, but {why}.")),
-            Gate::Hold(reason, why) => Opinion::Hold(reason, format!("{sentence}, but {why}.")),
-        };
-        let since = self.first_ready.map_or(onset.t, |ready| onset.t.max(ready));
-        Said { opinion, since: Some(since) }
-    }
-
-    fn say_errors(&self, t: Seconds) -> Said {
-        let Some(family) = &self.errors else { return Said { opinion: Opinion::Silent, since: None } };
-        let baseline = &family.baseline;
-        let said = self.say(FailReason::Errors, &family.evidence, self.baseline.last_minutes(), t, &|new, old| {
-            explain::errors(new, old, baseline, self.rules.errors.max)
-        });
-        // Above the user's limit, but not above what it was before: not this rollout's doing.
-        match &family.plain {
-            Some(plain) if plain.fired() && !family.evidence.fired() => {
-                let sentence = explain::errors(plain.new_total(), plain.old_total(), baseline, self.rules.errors.max);
-                let opinion =
-                    Opinion::Hold(HoldReason::Before, format!("{sentence}, but it was no better before the rollout."));
-                Said { opinion, since: None }
-            }
-            _ => said,
-        }
-    }
-
-    fn say_latency(&self, t: Seconds) -> Said {
-        let Some(slow) = self.latency.tested() else { return Said { opinion: Opinion::Silent, since: None } };
-        self.say(FailReason::Latency, slow.evidence(), Tally::default(), t, &|new, old| {
-            explain::slow(new, old, &slow.cut, self.rules.latency)
-        })
-    }
-
-    fn decide(
-        &self,
-        t: Seconds,
-        fact: Option<&Fact>,
-        answers: &[Answer],
-        errors: &Said,
-        latency: &Said,
-    ) -> (Verdict, String, Option<Seconds>) {
-        let health = answers.iter().find(|answer| answer.fails);
+    fn decide(&self, draft: &Draft) -> (Verdict, String, Option<Seconds>) {
+        let fact = draft.fact.as_ref();
+        let health = draft.answers.iter().find(|answer| answer.fails);
         // Hard facts do not need the sources that count.
         if let Some(fact) = fact.filter(|fact| fact.hold.is_none()) {
             return (Verdict::Fail(fact.reason), format!("{}.", fact.explanation), fact.since);
         }
-        let families = [(FailReason::Errors, errors), (FailReason::Latency, latency)];
+        let streams = draft.streams();
         let convict = health
             .filter(|answer| answer.hold.is_none())
             .map(|answer| (FailReason::Health, format!("{}.", answer.explanation), answer.since))
             .or_else(|| {
-                families.iter().filter(|_| self.frozen.is_none()).find_map(|(reason, said)| match &said.opinion {
+                streams.iter().filter(|_| self.frozen.is_none()).find_map(|(reason, said)| match &said.opinion {
                     Opinion::Fail(text) => Some((*reason, text.clone(), said.since)),
                     _ => None,
                 })
@@ -199,29 +127,29 @@ impl Trial {
             return (Verdict::Hold(hold), fact.explanation.clone(), fact.since);
         }
         if let Some((answer, hold)) = health.and_then(|answer| Some((answer, answer.hold?))) {
-            let text = format!("{}{}", answer.explanation, explain::fact_hold(hold));
-            return (Verdict::Hold(hold), text, answer.since);
+            return (Verdict::Hold(hold), format!("{}{}", answer.explanation, answer.but), answer.since);
         }
         if let Some(outage) = &self.frozen {
             let reason = if outage.monitoring { UnknownReason::Monitoring } else { UnknownReason::Source };
             return (Verdict::Unknown(reason), explain::frozen(outage), None);
         }
-        for (_, said) in families {
+        for (_, said) in streams {
             if let Opinion::Hold(reason, text) = &said.opinion {
                 return (Verdict::Hold(*reason), text.clone(), said.since);
             }
         }
-        for (_, said) in families {
+        for (_, said) in streams {
             if let Opinion::Wait(text) = &said.opinion {
                 return (Verdict::Watching, text.clone(), said.since);
             }
         }
-        let (verdict, text) = self.bake(t, errors, latency);
+        let (verdict, text) = self.bake(draft);
         (verdict, text, None)
     }
 
     /// Nothing convicts: pass, wait, or say what cannot be known.
-    fn bake(&self, t: Seconds, errors: &Said, latency: &Said) -> (Verdict, String) {
+    fn bake(&self, draft: &Draft) -> (Verdict, String) {
+        let (t, errors, latency) = (draft.t, &draft.errors, &draft.latency);
         let counted = errors.opinion != Opinion::Silent || latency.opinion != Opinion::Silent;
         let callers_open = self
             .callers

@@ -109,6 +109,11 @@ latency:
 metrics:
   preset: auto
 health: []
+severity:
+  high:
+    hotfixWindow: 0ms
+  medium:
+    action: undo
 undo:
   maxPerWorkload: 1/1h
   maxPerNamespace: 3/10m

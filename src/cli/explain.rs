@@ -67,6 +67,11 @@ async fn write_rest(
             style::Table::new(&["SIGNAL", "SEEN BY", "NEW", "OLD PODS NOW", "BEFORE", "LIMIT", "LOG E", "SAYS"]);
         j.findings.iter().for_each(|f| table.row(finding(f)));
         table.print(out, ctx.style, true)?;
+        for f in j.findings.iter() {
+            if let Some(condition) = &f.would_pass_if {
+                writeln!(out, "{} ({}) would pass if {condition}", f.signal, f.stream)?;
+            }
+        }
         writeln!(
             out,
             "(LOG E: accumulated evidence; 9.21 convicts, which is 1 false alarm in 10000 clean rollouts at most)"

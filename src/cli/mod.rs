@@ -1,5 +1,6 @@
 //! The command line: data on stdout, chatter on stderr, exit codes that a script can use.
 
+mod bench;
 pub mod config;
 mod daemon;
 mod demo;
@@ -144,6 +145,8 @@ enum Command {
     Record(With<record::RecordArgs>),
     /// Judge a recorded trace by today's thresholds, on a virtual clock.
     Replay(replay::ReplayArgs),
+    /// Measure the decision, and the rules that people use today, on generated rollouts.
+    Bench(bench::BenchArgs),
     /// Print the JSON Schema of thresholds.yaml.
     Schema,
 }
@@ -220,6 +223,7 @@ async fn command(cli: Cli, out: &mut dyn Write) -> Result<u8, Failure> {
         Command::Run(args) => run::run(args).await,
         Command::Demo(args) => Box::pin(demo::demo(&args, out)).await,
         Command::Config(args) => Ok(config::run(&args, config::process_environment(), out, &mut std::io::stderr())?),
+        Command::Bench(args) => bench::bench(&args, out),
         Command::Record(with) => record::record(&Context::of(with.global).await?, &with.args, out).await,
         Command::Replay(args) => replay::replay(&args, out, &mut std::io::stderr()),
         Command::Schema => Ok(config::schema(out)?),

@@ -82,6 +82,10 @@ macro_rules! with_rule_keys {
             #[serde(default, skip_serializing_if = "Option::is_none")]
             #[schemars(with = "Vec<RawProbe>")]
             pub(crate) health: Option<Vec<RawProbe>>,
+            /// What is undone at once, what waits for a person's fix, and what is only told.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            #[schemars(with = "RawSeverity")]
+            pub(crate) severity: Option<RawSeverity>,
             /// What an undo may do, and how often.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             #[schemars(with = "RawUndo")]
@@ -114,8 +118,9 @@ with_rule_keys! {
 impl RawPolicy {
     /// The rules alone.
     pub(crate) fn into_rules(self) -> RawRules {
-        let Self { name: _, matches: _, mode, watch, min_requests, errors, latency, metrics, health, undo } = self;
-        RawRules { mode, watch, min_requests, errors, latency, metrics, health, undo }
+        let Self { name: _, matches: _, mode, watch, min_requests, errors, latency, metrics, health, severity, undo } =
+            self;
+        RawRules { mode, watch, min_requests, errors, latency, metrics, health, severity, undo }
     }
 }
 
@@ -247,6 +252,54 @@ pub(crate) enum RawVia {
     Pod,
     /// A Service of the workload's namespace.
     Service(ServiceName),
+}
+
+/// What follows a conviction, by its severity. What is critical (at least half of the requests fail, a probe
+/// fails on every new pod, or nothing is left that serves) is undone at once, always.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "Severity")]
+pub(crate) struct RawSeverity {
+    /// The error limit is broken by less than half of the requests, or new pods do not come up while old ones serve.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "RawHigh")]
+    pub(crate) high: Option<RawHigh>,
+    /// Requests are slower than allowed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "RawMedium")]
+    pub(crate) medium: Option<RawMedium>,
+}
+
+/// What follows a conviction of high severity.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "High")]
+pub(crate) struct RawHigh {
+    /// How long a person may deploy a fix before it is undone; `0s` does not wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "HotfixWindow")]
+    pub(crate) hotfix_window: Option<HotfixWindow>,
+}
+
+/// What follows a conviction of medium severity.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "Medium")]
+pub(crate) struct RawMedium {
+    /// `undo`, or `report` to tell it only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "MediumAction")]
+    pub(crate) action: Option<MediumAction>,
+}
+
+/// What is done about a conviction of medium severity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum MediumAction {
+    /// Put back.
+    Undo,
+    /// Told to people.
+    Report,
 }
 
 /// What an undo may do, and how often.

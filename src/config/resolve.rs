@@ -2,7 +2,10 @@
 
 use super::{
     Fault, Faults,
-    raw::{RawErrors, RawLatency, RawMatch, RawMetrics, RawPolicy, RawProbe, RawQueries, RawRules, RawUndo, RawVia},
+    raw::{
+        MediumAction, RawErrors, RawHigh, RawLatency, RawMatch, RawMedium, RawMetrics, RawPolicy, RawProbe, RawQueries,
+        RawRules, RawSeverity, RawUndo, RawVia,
+    },
     tree::Node,
     values::*,
 };
@@ -41,6 +44,12 @@ impl RawRules {
             rules.metrics.custom = None;
         }
         set(&mut rules.health, self.health.as_ref().map(|probes| probes.iter().map(RawProbe::to_probe).collect()));
+        if let Some(severity) = &self.severity {
+            let window = severity.high.as_ref().and_then(|high| high.hotfix_window.as_ref());
+            set(&mut rules.severity.hotfix_window, window.map(|x| x.0));
+            let action = severity.medium.as_ref().and_then(|medium| medium.action);
+            set(&mut rules.severity.medium_is_told, action.map(|action| action == MediumAction::Report));
+        }
         if let Some(undo) = &self.undo {
             set(&mut rules.undo.max_per_workload, undo.max_per_workload.as_ref().map(|x| x.0));
             set(&mut rules.undo.max_per_namespace, undo.max_per_namespace.as_ref().map(|x| x.0));
@@ -85,7 +94,7 @@ impl RawProbe {
 impl From<&Rules> for RawRules {
     /// The rules as they would be written with every key given.
     fn from(rules: &Rules) -> Self {
-        let Rules { policy: _, mode, watch, min_requests, errors, latency, metrics, health, undo } = rules;
+        let Rules { policy: _, mode, watch, min_requests, errors, latency, metrics, health, severity, undo } = rules;
         let MetricsRule { preset, custom, port, path } = metrics;
         let UndoRules {
             max_per_workload,
@@ -131,6 +140,12 @@ impl From<&Rules> for RawRules {
                     })
                     .collect(),
             ),
+            severity: Some(RawSeverity {
+                high: Some(RawHigh { hotfix_window: Some(HotfixWindow(severity.hotfix_window)) }),
+                medium: Some(RawMedium {
+                    action: Some(if severity.medium_is_told { MediumAction::Report } else { MediumAction::Undo }),
+                }),
+            }),
             undo: Some(RawUndo {
                 max_per_workload: Some(BrakeText(*max_per_workload)),
                 max_per_namespace: Some(BrakeText(*max_per_namespace)),

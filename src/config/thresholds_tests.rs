@@ -323,3 +323,17 @@ proptest! {
         prop_assert!(r.rules.watch >= Duration::from_secs(1));
     }
 }
+
+#[test]
+fn severity_is_inherited_key_by_key() {
+    let text = "apiVersion: lastgood.dev/v1\nkind: Thresholds\ndefaults:\n  severity: {high: {hotfixWindow: 10m}}\n\
+                policies:\n- {name: a, match: {}, severity: {medium: {action: report}}}\n";
+    let thresholds = Thresholds::parse("thresholds.yaml", text).unwrap();
+    let none = std::collections::BTreeMap::new();
+    let facts =
+        Facts { namespace: "x", kind: crate::domain::Kind::Deployment, name: "y", labels: &none, annotations: &none };
+    let severity = thresholds.rules_for(&facts).rules.severity;
+    assert_eq!((severity.hotfix_window.as_secs(), severity.medium_is_told), (600, true));
+    let wrong = text.replace("action: report", "action: ignore");
+    assert!(Thresholds::parse("thresholds.yaml", &wrong).is_err());
+}

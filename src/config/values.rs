@@ -68,6 +68,11 @@ text_values! {
         read |t| between(t, Duration::from_millis(100), Duration::from_secs(30)),
         write |d| format_duration(*d).into(),
         schema { "type": "string", "pattern": DURATION, "examples": ["3s"] };
+    /// How long a person may deploy a fix.
+    HotfixWindow(Duration)
+        read |t| between(t, Duration::ZERO, Duration::from_secs(86400)),
+        write |d| format_duration(*d).into(),
+        schema { "type": "string", "pattern": DURATION, "examples": ["10m"] };
     /// How long verification may take.
     VerifyWithin(Duration)
         read |t| between(t, Duration::from_secs(1), Duration::from_secs(86400)),

@@ -1,4 +1,4 @@
-use super::{Revision, Seconds, WorkloadId};
+use super::{Response, Revision, Rules, Seconds, Severity, WorkloadId};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -106,6 +106,8 @@ reasons! {
         Shared = "shared",
         /// No earlier revision was ever seen serving.
         NoBaseline = "no_baseline",
+        /// Callers see it, but nothing tells this rollout from the cluster: no new pod is counted, no peer is there.
+        Unattributed = "unattributed",
     }
 }
 
@@ -153,6 +155,9 @@ pub struct Finding {
     /// Exact counts behind the line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counts: Option<FindingCounts>,
+    /// What would have made this line clean: `at most 376 of 7512 fail`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub would_pass_if: Option<String>,
     /// What this line did: `convicts`, `clean`, `not enough`, `old pods fail too`, …
     pub says: String,
 }
@@ -196,6 +201,12 @@ pub struct Judgement {
     pub explanation: String,
     /// The table behind it.
     pub findings: Vec<Finding>,
+    /// How bad it is, when it is convicted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub severity: Option<Severity>,
+    /// Since when it is convicted without a break.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub convicted: Option<Seconds>,
     /// When the new revision first did harm, as far as the data tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub harm_since: Option<Seconds>,
@@ -244,4 +255,14 @@ pub struct Conviction {
     pub reason: Option<FailReason>,
     /// The limits that it was judged by.
     pub limits: AppliedLimits,
+}
+
+impl Judgement {
+    /// What these rules say of it at `now`, if it convicts.
+    pub fn response(&self, rules: &Rules, now: Seconds) -> Response {
+        match self.severity {
+            Some(severity) => rules.severity.response(severity, self.convicted.unwrap_or(self.t), now),
+            None => Response::Undo,
+        }
+    }
 }

@@ -1,4 +1,4 @@
-use super::Owner;
+use super::{Owner, Seconds};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, time::Duration};
 
@@ -45,6 +45,8 @@ pub struct Rules {
     pub metrics: MetricsRule,
     /// Health probes.
     pub health: Vec<HealthProbe>,
+    /// What is undone at once, what waits for a person, and what is only told.
+    pub severity: SeverityRules,
     /// What an undo may do, and how often.
     pub undo: UndoRules,
 }
@@ -60,6 +62,7 @@ impl Default for Rules {
             latency: LatencyLimit { quantile: 0.95, max_increase: 0.5, floor: Duration::from_millis(20) },
             metrics: MetricsRule::default(),
             health: Vec::new(),
+            severity: SeverityRules::default(),
             undo: UndoRules::default(),
         }
     }
@@ -184,6 +187,62 @@ pub enum Scheme {
     Https,
 }
 
+/// How bad a convicted rollout is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// It is slower than allowed.
+    Medium,
+    /// It breaks the error limit, or does not come up while old pods serve.
+    High,
+    /// At least half of its requests fail, a probe fails on all its pods, or nothing is left that serves.
+    Critical,
+}
+
+impl Severity {
+    /// As written in YAML.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Severity::Medium => "medium",
+            Severity::High => "high",
+            Severity::Critical => "critical",
+        }
+    }
+}
+
+/// What follows a conviction, by its severity. Critical ones are undone at once, always.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SeverityRules {
+    /// How long a high one waits for a person's fix before it is undone; zero does not wait.
+    pub hotfix_window: Duration,
+    /// Whether a medium one is only told.
+    pub medium_is_told: bool,
+}
+
+/// What is to be done about a conviction.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Response {
+    /// Undo it now.
+    Undo,
+    /// A person may fix it until then; after that, undo it.
+    Wait(Seconds),
+    /// Tell it.
+    Tell,
+}
+
+impl SeverityRules {
+    /// What is to be done at `now` about what was first convicted at `since`.
+    pub fn response(&self, severity: Severity, since: Seconds, now: Seconds) -> Response {
+        let until = since + self.hotfix_window.as_secs_f64();
+        match severity {
+            Severity::Medium if self.medium_is_told => Response::Tell,
+            Severity::High if now < until => Response::Wait(until),
+            _ => Response::Undo,
+        }
+    }
+}
+
 /// What an undo may do, and how often.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -222,4 +281,22 @@ pub struct Brake {
     pub count: u32,
     /// In how long.
     pub window: Duration,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_high_ones_wait_and_only_medium_ones_are_told() {
+        let default = SeverityRules::default();
+        for severity in [Severity::Medium, Severity::High, Severity::Critical] {
+            assert_eq!(default.response(severity, 100.0, 100.0), Response::Undo, "today's behaviour");
+        }
+        let patient = SeverityRules { hotfix_window: Duration::from_secs(600), medium_is_told: true };
+        assert_eq!(patient.response(Severity::Critical, 100.0, 100.0), Response::Undo);
+        assert_eq!(patient.response(Severity::High, 100.0, 699.0), Response::Wait(700.0));
+        assert_eq!(patient.response(Severity::High, 100.0, 700.0), Response::Undo);
+        assert_eq!(patient.response(Severity::Medium, 100.0, 9999.0), Response::Tell);
+    }
 }

@@ -1,7 +1,7 @@
 //! Pure. The reasons not to act (I10, I11, I14). Each is told in one sentence.
 
 use super::target::{NoTarget, Target};
-use crate::domain::{Brake, Mode, Owner, Revision, Rules, Seconds, WorkloadId};
+use crate::domain::{Brake, Mode, Owner, Response, Revision, Rules, Seconds, WorkloadId};
 use std::fmt;
 
 /// Why nothing is done.
@@ -17,6 +17,10 @@ pub enum Gate {
     Paused,
     /// A person froze it.
     Frozen,
+    /// It is told only, because it is not severe enough.
+    ToldOnly,
+    /// A person may deploy a fix first.
+    HotfixWindow,
     /// Observe mode.
     Observe,
     /// Switched off.
@@ -50,6 +54,8 @@ impl Gate {
             Gate::Deleting => "deleting",
             Gate::Paused => "paused",
             Gate::Frozen => "frozen",
+            Gate::ToldOnly => "told_only",
+            Gate::HotfixWindow => "hotfix_window",
             Gate::Observe => "observe",
             Gate::Off => "off",
             Gate::ForeignOwner => "foreign_owner",
@@ -119,6 +125,8 @@ pub struct Situation<'a> {
     pub frozen: Option<&'a str>,
     /// The rules in force.
     pub rules: &'a Rules,
+    /// What is to be done about a conviction of this severity.
+    pub response: Response,
     /// Whether this bad template of this uid was undone before.
     pub undone_before: bool,
     /// Undos in the past.
@@ -202,6 +210,19 @@ fn automatic(s: &Situation<'_>) -> Result<(), Blocked> {
             format!("this same template ({}) was undone before and deployed again: a person must decide", s.bad),
         );
     }
+    match s.response {
+        Response::Undo => {}
+        Response::Wait(until) => {
+            let until = crate::clock::timestamp(until).strftime("%H:%M:%SZ");
+            return blocked(
+                Gate::HotfixWindow,
+                format!("of high severity: a person may deploy a fix until {until}, then it is undone"),
+            );
+        }
+        Response::Tell => {
+            return blocked(Gate::ToldOnly, "of medium severity: reported, not undone (severity.medium.action)".into());
+        }
+    }
     let pulled = |brake: Brake, of: &dyn Fn(&PastUndo) -> bool| {
         let window = brake.window.as_secs_f64();
         let recent = s.past.iter().filter(|p| !p.manual && of(p) && s.now - p.t < window).count();
@@ -249,6 +270,7 @@ mod tests {
             owner: None,
             frozen: None,
             rules: Box::leak(Box::new(rules.clone())),
+            response: Response::Undo,
             undone_before: false,
             past: &[],
             target: Ok(Box::leak(Box::new(target))),

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     clock::seconds,
     cluster::{Cluster, Freezes, RevisionEntry, WorkloadView, get_raw, of_raw, revisions},
-    domain::{Judgement, Revision, Rules, Seconds, WorkloadId},
+    domain::{Judgement, Response, Revision, Rules, Seconds, WorkloadId},
     record::{Incident, Incidents, Phase, Pin, PinState, Pins, RecordError, RevisionRef, Trigger},
 };
 use serde_json::Value;
@@ -127,6 +127,7 @@ pub(super) async fn prepare(r: &Readers<'_>, request: &UndoRequest, undo_id: &st
         owner: view.owner,
         frozen: frozen.as_deref(),
         rules: &request.rules,
+        response: request.judgement.as_ref().map_or(Response::Undo, |j| j.response(&request.rules, r.now)),
         undone_before: undone_before(&of_workload, &request.bad),
         past: &past,
         target: target.as_ref(),

@@ -232,6 +232,7 @@ impl Ledger {
             owner: None,
             frozen: None,
             rules,
+            response: judgement.response(rules, judgement.t),
             // Known bad by an earlier rollout, and here again.
             undone_before: self.known_bad.contains(&judgement.to)
                 && self.current.as_ref().is_none_or(|rollout| rollout.acted.is_none()),

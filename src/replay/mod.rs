@@ -152,7 +152,7 @@ impl Replay {
         self.docket.close(id);
         self.docket.open_after(t, began.proven, id.clone(), from.clone(), to.clone(), rules);
         for observed in self.past.of(id) {
-            self.docket.observe(observed);
+            self.docket.observe(&observed);
         }
     }
 

@@ -64,6 +64,7 @@ pub(crate) fn judged(phase: Phase, message: &str) -> Incident {
                         before_bad: 180.5,
                         before_total: 90211.0,
                     }),
+                    would_pass_if: None,
                     says: "convicts".into(),
                 },
                 Finding {
@@ -76,6 +77,7 @@ pub(crate) fn judged(phase: Phase, message: &str) -> Incident {
                     log_e: None,
                     since: None,
                     counts: None,
+                    would_pass_if: None,
                     says: "clean".into(),
                 },
             ],

@@ -1,0 +1,77 @@
+//! The limit under test, the alternatives to it, and how much each start of the test is believed beforehand
+//! (decision.md 2.3). Pure.
+
+use super::{counter::Tally, tuning::*};
+use crate::domain::Seconds;
+
+/// The limit under test and the alternatives to it.
+#[derive(Debug, Clone)]
+pub(super) struct Hypothesis {
+    theta: f64,
+    /// ln(q/θ) and ln((1−q)/(1−θ)) of each alternative.
+    grid: Vec<(f64, f64)>,
+}
+
+impl Hypothesis {
+    pub(super) fn new(theta: f64) -> Self {
+        let mut alternatives: Vec<f64> = GRID.iter().map(|k| k * theta).chain([GRID_TOP]).collect();
+        alternatives.retain(|&q| q > theta && q <= GRID_MAX);
+        let grid = alternatives.iter().map(|q| ((q / theta).ln(), ((1.0 - q) / (1.0 - theta)).ln())).collect();
+        Self { theta, grid }
+    }
+
+    pub(super) fn theta(&self) -> f64 {
+        self.theta
+    }
+
+    /// Log likelihood ratio of the mixture of alternatives; 0 when the limit is so high that no
+    /// alternative is left.
+    pub(super) fn log_lr(&self, tally: Tally) -> f64 {
+        if self.grid.is_empty() || tally.total <= 0.0 {
+            return 0.0;
+        }
+        let good = tally.total - tally.bad;
+        log_sum_exp(self.grid.iter().map(|(up, down)| tally.bad * up + good * down)) - (self.grid.len() as f64).ln()
+    }
+}
+
+pub(super) fn log_sum_exp(terms: impl Iterator<Item = f64> + Clone) -> f64 {
+    let top = terms.clone().fold(f64::NEG_INFINITY, f64::max);
+    if !top.is_finite() {
+        return top;
+    }
+    top + terms.map(|term| (term - top).exp()).sum::<f64>().ln()
+}
+
+/// When tests start, and how much each start is believed beforehand. Fixed before the data is
+/// seen, or the mixture would not be a fair bet.
+#[derive(Debug, Clone)]
+pub(super) struct Prior {
+    pub(super) spacing: Seconds,
+    pub(super) starts: u32,
+    decay_sum: f64,
+}
+
+impl Prior {
+    pub(super) fn new(watch: Seconds) -> Self {
+        let spacing = START_EVERY.max(watch / STARTS);
+        let starts = (watch / spacing).floor() as u32 + 1;
+        let decay_sum = (0..starts).map(|i| Self::decay(i, spacing)).sum();
+        Self { spacing, starts, decay_sum }
+    }
+
+    fn decay(i: u32, spacing: Seconds) -> f64 {
+        (-f64::from(i) * spacing / START_HALF_LIFE).exp2()
+    }
+
+    /// Weight of start `j`; all of them, without end, sum to 1.
+    pub(super) fn weight(&self, j: u32) -> f64 {
+        let (round, i) = (j / self.starts, j % self.starts);
+        let share = match round {
+            0 => 1.0 - LATE_PRIOR - FIRST_PRIOR,
+            k => LATE_PRIOR / (f64::from(k) * f64::from(k + 1)),
+        };
+        let first = if j == 0 { FIRST_PRIOR } else { 0.0 };
+        first + share * (0.5 * Self::decay(i, self.spacing) / self.decay_sum + 0.5 / f64::from(self.starts))
+    }
+}

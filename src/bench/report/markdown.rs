@@ -1,0 +1,234 @@
+//! The document: docs/decision-benchmark.md. Pure.
+
+use super::{
+    Report, Row, Share, Summary,
+    plots::rate,
+    text::{percent, seconds},
+    why::why,
+};
+use crate::bench::{judge::LASTGOOD, sweep};
+use std::fmt::Write;
+
+/// The whole document; the pictures are beside it, under the given names.
+pub fn document(report: &Report, pictures: [&str; 2]) -> String {
+    let mut out = String::new();
+    head(report, &mut out);
+    goals(report, &mut out);
+    judges(report, pictures[0], &mut out);
+    scenarios(report, &mut out);
+    misses(report, &mut out);
+    delays(report, pictures[1], &mut out);
+    how(report, &mut out);
+    out
+}
+
+fn head(report: &Report, out: &mut String) {
+    // Writing to a String cannot fail, here and below.
+    let _ = writeln!(
+        out,
+        "# The decision benchmark
+
+How well Lastgood decides, beside the rules that people use today, on generated rollouts whose truth is known: the
+scenarios S01–S50 of the design and those that an adversary of the rule added (A01 …). This file is written by
+
+    lastgood bench --document docs --seeds {}{}
+
+Seeds **{} to {}**, {} runs of each scenario; the rules were tuned on seeds 1 to {} only, which this document never
+uses. A look every {} s. Measured in {:.0} s{}.
+",
+        report.seeds.end - report.seeds.start,
+        report.clean.map_or(String::new(), |deploys| format!(" --clean {deploys}")),
+        report.seeds.start,
+        report.seeds.end - 1,
+        report.seeds.end - report.seeds.start,
+        report.tuning_seeds.end - 1,
+        report.interval,
+        report.took_seconds,
+        report.clean_took_seconds.map_or(String::new(), |took| format!(", the further clean deploys in {took:.0} s")),
+    );
+}
+
+fn goals(report: &Report, out: &mut String) {
+    let Some(ours) = report.summaries.iter().find(|summary| summary.judge == LASTGOOD) else { return };
+    let row = |id: &str| report.of(LASTGOOD).find(|row| row.id == id);
+    let median = |id: &str| row(id).and_then(|row| row.median_seconds);
+    let at_most = |value: Option<f64>, most: f64| value.is_some_and(|value| value <= most);
+    let at_least = |value: Option<f64>, least: f64| value.is_some_and(|value| value >= least);
+    let undone: u64 = ["S24", "S26", "S30"].iter().filter_map(|id| Some(row(id)?.tally.wrong)).sum();
+    let many: (u64, u64) = ["S27", "S28", "S46", "A01", "A10", "A19"]
+        .iter()
+        .filter_map(|id| row(id))
+        .fold((0, 0), |sum, row| (sum.0 + row.tally.right, sum.1 + row.tally.must + row.tally.wrong));
+    let target = (many.1 > 0).then(|| many.0 as f64 / many.1 as f64);
+    let fr = ours.false_per_10k;
+    let lines: [(&str, String, bool); 10] = [
+        ("precision, macro-averaged, ≥ 99.9 %", percent(ours.macro_precision), at_least(ours.macro_precision, 0.999)),
+        ("recall, macro-averaged, ≥ 99.5 %", percent(ours.macro_recall), at_least(ours.macro_recall, 0.995)),
+        (
+            "false undos per 10,000 clean deploys ≤ 1",
+            format!("{} on {} deploys", per_10k(fr), ours.clean_deploys),
+            at_most(fr.map(|fr| fr.value), 1.0),
+        ),
+        ("time to undo, all faults, median ≤ 60 s", seconds(ours.median_seconds), at_most(ours.median_seconds, 60.0)),
+        ("time to undo, all faults, p95 ≤ 240 s", seconds(ours.p95_seconds), at_most(ours.p95_seconds, 240.0)),
+        ("everything fails (S06), median ≤ 30 s", seconds(median("S06")), at_most(median("S06"), 30.0)),
+        ("crash loop (S16), median ≤ 90 s", seconds(median("S16")), at_most(median("S16"), 90.0)),
+        ("8 % at 10 rps (S03), median ≤ 180 s", seconds(median("S03")), at_most(median("S03"), 180.0)),
+        ("no undo in cluster-wide trouble (S24, S26, S30)", format!("{undone} undos"), undone == 0),
+        ("the right one of several rollouts ≥ 98 %", percent(target), at_least(target, 0.98)),
+    ];
+    let _ = writeln!(out, "## Goals\n\n| goal | measured | |\n|---|---|---|");
+    for (goal, measured, met) in lines {
+        let _ = writeln!(out, "| {goal} | {measured} | {} |", if met { "met" } else { "**missed**" });
+    }
+    out.push('\n');
+}
+
+fn per_10k(share: Option<Share>) -> String {
+    share.map_or("–".into(), |s| format!("{:.1} ({:.1}–{:.1})", s.value, s.low, s.high))
+}
+
+fn interval(share: Option<Share>) -> String {
+    share.map_or("–".into(), |s| format!("{:.2}–{:.2}", s.low * 100.0, s.high * 100.0))
+}
+
+fn judges(report: &Report, picture: &str, out: &mut String) {
+    let _ = writeln!(
+        out,
+        "## Beside the rules that people use
+
+![Recall against false undos]({picture})
+
+| judge | precision | pooled 95 % | recall | pooled 95 % | false undos per 10,000 clean (95 %) | median | p95 | \
+failed requests before the undo | right reason for a hold |
+|---|---|---|---|---|---|---|---|---|---|"
+    );
+    for summary in &report.summaries {
+        let Summary { judge, macro_precision, macro_recall, precision, recall, .. } = summary;
+        let name = if *judge == LASTGOOD { "**Lastgood**" } else { judge };
+        let _ = writeln!(
+            out,
+            "| {name} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
+            percent(*macro_precision),
+            interval(*precision),
+            percent(*macro_recall),
+            interval(*recall),
+            per_10k(summary.false_per_10k),
+            seconds(summary.median_seconds),
+            seconds(summary.p95_seconds),
+            summary.failed_requests.map_or("–".into(), |n| format!("{n:.0}")),
+            if *judge == LASTGOOD { percent(summary.held_right.map(|s| s.value)) } else { "–".into() },
+        );
+    }
+    let _ = writeln!(
+        out,
+        "\nPrecision and recall are macro-averaged: every scenario has the same weight, and recall counts only what was
+undone before the scenario's deadline and to the right revision. Intervals are Wilson's, over all rollouts pooled.
+Rivals have no attribution and never hold; an undo that they make where one must hold counts as wrong, as it does for
+Lastgood. Their clean deploys are those of the scenarios above; Lastgood's are {} further ones.\n",
+        report.summaries.iter().find(|s| s.judge == LASTGOOD).map_or(0, |s| s.clean_deploys)
+    );
+}
+
+fn scenarios(report: &Report, out: &mut String) {
+    let _ = writeln!(
+        out,
+        "## Scenario by scenario (Lastgood)
+
+| id | scenario | must be undone | in time (95 %) | wrong undos | held, right reason | median | p95 | bound | failed requests |
+|---|---|---|---|---|---|---|---|---|---|"
+    );
+    for row in report.of(LASTGOOD) {
+        let t = &row.tally;
+        let recall = row
+            .recall
+            .map_or("–".into(), |r| format!("{:.1} % ({:.1}–{:.1})", r.value * 100.0, r.low * 100.0, r.high * 100.0));
+        let held =
+            if t.must_hold > 0 { format!("{} of {}, {}", t.held, t.must_hold, t.held_right) } else { "–".into() };
+        let _ = writeln!(
+            out,
+            "| {} | {} | {} | {recall} | {} | {held} | {} | {} | {} | {} |",
+            row.id,
+            row.title,
+            t.must,
+            t.wrong,
+            seconds(row.median_seconds),
+            seconds(row.p95_seconds),
+            seconds(row.bound_seconds),
+            row.failed_requests.map_or("–".into(), |n| format!("{n:.0}")),
+        );
+    }
+    let _ = writeln!(
+        out,
+        "\nBound: when enough requests had been served for anyone to rule out chance at one in ten thousand
+(ln 10⁴ ÷ KL(share ‖ 5 %)), for faults that are a share of failed requests.\n"
+    );
+}
+
+fn misses(report: &Report, out: &mut String) {
+    let missing: Vec<(&Row, String)> = report.of(LASTGOOD).filter_map(|row| Some((row, row.misses()?))).collect();
+    let _ = writeln!(out, "## What misses its goal\n");
+    if missing.is_empty() {
+        let _ = writeln!(out, "Nothing.\n");
+        return;
+    }
+    for (row, what) in missing {
+        let why = why(row.id).unwrap_or("Not understood yet.");
+        let _ = writeln!(out, "- **{}** ({}): {what}. {why}", row.id, row.title);
+    }
+    out.push('\n');
+}
+
+fn delays(report: &Report, picture: &str, out: &mut String) {
+    if report.sweep.is_empty() {
+        return;
+    }
+    let _ = write!(
+        out,
+        "## Time to undo by the size of the fault and by traffic\n\n![Time to undo]({picture})\n\n| traffic on new pods |"
+    );
+    for share in sweep::SHARES {
+        let _ = write!(out, " {:.0} % |", share * 100.0);
+    }
+    let _ = writeln!(out, "\n|---|{}", "---|".repeat(sweep::SHARES.len()));
+    for rps in sweep::RATES {
+        let _ = write!(out, "| {} |", rate(rps));
+        for cell in report.sweep.iter().filter(|cell| (cell.rps - rps).abs() < 1e-9) {
+            let _ = match (cell.median, cell.p95) {
+                (Some(median), Some(p95)) if cell.undone >= 0.995 => write!(out, " {median:.0} ({p95:.0}) |"),
+                (Some(median), Some(p95)) => write!(out, " {median:.0} ({p95:.0}; {:.0} %) |", cell.undone * 100.0),
+                _ => write!(out, " – |"),
+            };
+        }
+        out.push('\n');
+    }
+    let _ = writeln!(
+        out,
+        "\nMedian seconds (p95; share undone within the watch, if not all), a minute after a clean rollout.\n"
+    );
+}
+
+fn how(report: &Report, out: &mut String) {
+    let _ = writeln!(
+        out,
+        "## How it is measured
+
+- A scenario draws a world from its seed: twelve services (other numbers where it says so), pods, traffic, latency
+  (lognormal; the client's, OpenTelemetry's or fine buckets), over-dispersion, a rolling update as Kubernetes does it,
+  and what goes wrong. Targets are scraped every 15 s, each with its own phase and jitter. The generator and all
+  scenarios are in `src/bench`; `lastgood bench --trace S03 --seed 7` writes any run as a trace, and `lastgood replay`
+  judges it.
+- Every judge sees the same observations. Nobody's undo changes the world; the first undo of a rollout counts.
+- Rivals get the same two limits (5 % failed; p95 half as high again as before and above 20 ms) and follow their
+  manuals: the one-minute limit looks once a minute at the last minute; three in a row is an alert with `for`;
+  Flagger-like counts five failed checks in total, and a check without values has failed; Argo-Rollouts-like has
+  `failureLimit: 0` and `consecutiveErrorLimit: 4` (both heed the progress deadline); Kayenta is its Mann-Whitney judge
+  (tolerance 0.25, confidence 0.98) every ten minutes, against old pods or against the ten minutes before; PipeCD-like
+  repeats a Mann-Whitney test every five minutes and stops at the second failure; CUSUM has k = 0.5 and h = 5.
+  *Never* undoes nothing, the *oracle* undoes at the moment of the first harm.
+- Precision is right undos of all undos. Wrong are: an undo of a rollout that must not be undone, one before any harm,
+  one to a wrong revision (a miss as well), and each beyond the most that a scenario allows.
+- A look every {} s is the daemon's default.",
+        report.interval
+    );
+}
