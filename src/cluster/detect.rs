@@ -133,10 +133,7 @@ impl Tracker {
     }
 
     fn found(&mut self, view: Arc<WorkloadView>) -> Vec<Change> {
-        let settled = view.progress.complete();
-        // A strategy that moves no pods leaves a rollout unsettled for ever: it counts only while pods lack.
-        let at_rest = view.progress.held_by_strategy && view.progress.available >= view.progress.desired;
-        let rolling = !settled && !at_rest;
+        let (settled, rolling) = (view.progress.complete(), view.progress.rolling());
         let deadline = view.progress.deadline_exceeded.then(|| Change::Condition {
             workload: view.id.clone(),
             condition: RolloutCondition::ProgressDeadlineExceeded,

@@ -100,6 +100,13 @@ impl Progress {
             && self.available >= self.desired
             && self.revision_settled
     }
+
+    /// Whether a rollout runs. A strategy that moves no pods leaves one unsettled for ever: that counts only
+    /// while pods lack.
+    pub fn rolling(&self) -> bool {
+        let at_rest = self.held_by_strategy && self.available >= self.desired;
+        !self.complete() && !at_rest
+    }
 }
 
 macro_rules! kinds {

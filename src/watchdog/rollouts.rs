@@ -27,8 +27,7 @@ impl Watchdog {
     pub(super) async fn on_seen(&mut self, seen: Seen) {
         let changes = match seen {
             Seen::Applied(view) => {
-                self.read_rules(&view);
-                self.refresh(&view.id);
+                self.take_rules(&view);
                 let same = |live: &&Live| view.progress.observed && live.to == view.template.revision;
                 if let Some(live) = self.live.get(&view.id).filter(same) {
                     live.observed.send_replace(true);
@@ -70,17 +69,7 @@ impl Watchdog {
     pub(super) async fn on_change(&mut self, change: Change) {
         let now = self.inputs.clock.now();
         match change {
-            Change::Found { view, rolling } => {
-                let rules = self.rules_of(&view.id);
-                let newest = self.inputs.recent.get(&view.uid).copied();
-                let undone = view.mark.as_ref().filter(|_| view.undo_id().is_some()).and_then(|mark| mark.planned());
-                let undone = undone.filter(|t| now - t < recovery_watch(&rules));
-                if undone.is_some() {
-                    self.open(&view, Purpose::Recovery, None, undone, Inherited::default());
-                } else if rolling || ended_recently(&view, newest, now, rules.watch.as_secs_f64()) {
-                    self.open(&view, Purpose::Trial, None, None, Inherited::default());
-                }
-            }
+            Change::Found { view, rolling } => self.take_up(&view, rolling),
             Change::Began { view, from, from_settled, restart_only } => {
                 // A revision whose own trial is still open must have said something for itself.
                 let on_trial = self.live.get(&view.id).filter(|l| l.purpose == Purpose::Trial && l.to == from);
@@ -119,6 +108,19 @@ impl Watchdog {
                 self.close(&workload);
                 self.finished.remove(&workload);
             }
+        }
+    }
+
+    /// Looks at a workload of which nothing was seen before: what its state tells of a rollout or an undo.
+    fn take_up(&mut self, view: &Arc<WorkloadView>, rolling: bool) {
+        let (now, rules) = (self.inputs.clock.now(), self.rules_of(&view.id));
+        let newest = self.inputs.recent.get(&view.uid).copied();
+        let undone = view.mark.as_ref().filter(|_| view.undo_id().is_some()).and_then(|mark| mark.planned());
+        let undone = undone.filter(|t| now - t < recovery_watch(&rules));
+        if undone.is_some() {
+            self.open(view, Purpose::Recovery, None, undone, Inherited::default());
+        } else if rolling || ended_recently(view, newest, now, rules.watch.as_secs_f64()) {
+            self.open(view, Purpose::Trial, None, None, Inherited::default());
         }
     }
 
@@ -282,8 +284,20 @@ impl Watchdog {
         self.finished.retain(|_, (at, _)| now - *at < SHOWN_FOR);
     }
 
-    /// The rules of a workload, read when it changes; malformed annotations are told and disarm it.
-    pub(super) fn read_rules(&mut self, view: &WorkloadView) {
+    /// What holds for a workload is read when it or the thresholds change. One that was not watched until now is
+    /// looked at as at start: its rollout may be running.
+    fn take_rules(&mut self, view: &WorkloadView) {
+        let was = self.rules.get(&view.id).map(|rules| rules.mode);
+        self.read_rules(view);
+        if was == Some(Mode::Off) && self.rules_of(&view.id).mode != Mode::Off {
+            self.take_up(&Arc::new(view.clone()), view.progress.rolling());
+        } else {
+            self.refresh(&view.id);
+        }
+    }
+
+    /// The rules of a workload; malformed annotations are told and disarm it.
+    fn read_rules(&mut self, view: &WorkloadView) {
         let facts = Facts {
             namespace: &view.id.namespace,
             kind: view.id.kind,
@@ -311,8 +325,7 @@ impl Watchdog {
     pub(super) fn on_thresholds(&mut self) {
         let views: Vec<Arc<WorkloadView>> = self.tracker.views().cloned().collect();
         for view in views {
-            self.read_rules(&view);
-            self.refresh(&view.id);
+            self.take_rules(&view);
         }
         self.publish();
     }
