@@ -10,11 +10,13 @@ use crate::{
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, time::Duration};
 
+/// A name that is asked for to mark a place in the audit log.
+const LAST_REQUEST: &str = "last-request-of-the-story";
+
 impl Run<'_> {
     /// Checks everything and reports every fault, not only the first.
     pub(crate) async fn check_all(&mut self) -> Result<()> {
-        // The log may lag behind the answer by a moment: it is read up to now first.
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        self.catch_up_with_the_log().await?;
         let mut faults = Vec::new();
         for expected in &self.story.expect {
             for fault in self.check(expected).await? {
@@ -22,6 +24,21 @@ impl Run<'_> {
             }
         }
         if faults.is_empty() { Ok(()) } else { Err(Failure::new(faults.join("\n  "))) }
+    }
+
+    /// The log may lag behind the answers: it is read up to a request that is made now.
+    async fn catch_up_with_the_log(&self) -> Result<()> {
+        wait::until("the audit log", Duration::from_secs(30), async || {
+            // Nothing has this name; asked for again and again, it is logged in the end also by a server that restarts.
+            let _ = self.get(&["deployment", LAST_REQUEST]).await;
+            let seen = |r: &Request| r.namespace == self.namespace && r.name == LAST_REQUEST;
+            if self.stage.audit.select(seen).is_empty() {
+                Err("our own last request is not in it".into())
+            } else {
+                Ok(())
+            }
+        })
+        .await
     }
 
     async fn check(&self, expected: &Expectation) -> Result<Vec<String>> {
