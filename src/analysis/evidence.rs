@@ -55,6 +55,8 @@ pub(super) struct Onset {
     pub(super) old: Tally,
     /// New and old pods since `t`, in the seconds in which both served: nothing else tells them apart.
     pub(super) beside: [Tally; 2],
+    /// Old pods since the bin of `t`, that one included, whoever served beside them.
+    pub(super) old_then: Tally,
     segment: usize,
 }
 
@@ -343,8 +345,9 @@ impl Evidence {
         let begin = rest().find_map(|s| s.first_bad).or_else(|| rest().next().map(|s| s.begin))?;
         let [new, old] = &self.fine;
         let t = new.onset(&self.hypothesis, begin).unwrap_or(begin).max(begin);
-        let beside = new.beside(old, t + PEER_BIN);
-        Some(Onset { t, new: rest().map(|s| s.new).sum(), old: rest().map(|s| s.old).sum(), beside, segment })
+        let (beside, old_then) = (new.beside(old, t + PEER_BIN), old.sum(t, f64::MAX));
+        let [all_new, all_old] = [rest().map(|s| s.new).sum(), rest().map(|s| s.old).sum()];
+        Some(Onset { t, new: all_new, old: all_old, beside, old_then, segment })
     }
 
     /// What each pod served since the onset.

@@ -202,7 +202,19 @@ fn concentration(evidence: &Evidence, onset: &Onset, around: &Surroundings<'_>) 
 /// Gate 1: old pods in the same minutes.
 fn old_pods(evidence: &Evidence, onset: &Onset, around: &Surroundings<'_>) -> Gate {
     let [new, old] = onset.beside;
-    if old.total < SOME_TRAFFIC || split::log_split(new, old) >= SPLIT_LEVEL {
+    if old.total < SOME_TRAFFIC {
+        // Too short a time together to tell them apart; but pods that failed like these ones before they went
+        // say whose doing it is not.
+        let (last, theirs) = (onset.old_then, evidence.since(onset.t));
+        let failed = bounds::lower(last.bad, last.total, BASELINE_CONFIDENCE) > evidence.theta();
+        let alike = last.ratio().zip(theirs.ratio()).is_some_and(|(old, new)| old >= LAST_WORDS * new);
+        if last.total >= SOME_TRAFFIC && failed && alike {
+            let text = format!("old pods failed as well while they served ({})", text_of(last));
+            return Gate::Hold(HoldReason::OldVersion, text);
+        }
+        return Gate::Open;
+    }
+    if split::log_split(new, old) >= SPLIT_LEVEL {
         return Gate::Open;
     }
     if old.ratio().is_some_and(|ratio| ratio > evidence.theta()) {

@@ -93,6 +93,9 @@ pub(super) const WARM_UP: Seconds = 60.0;
 pub(super) const SPLIT_PRIOR: f64 = 10.0;
 /// See [`SPLIT_PRIOR`].
 pub(super) const SPLIT_LEVEL: f64 = 2.995_732_273_553_991;
+/// Old pods that left before they could be compared failed as these do, when their share of bad requests was at
+/// least this part of the new ones': the bin in which it began may be calm for the most part.
+pub(super) const LAST_WORDS: f64 = 0.25;
 /// New pods from which on one of them can be left out (2.5.5).
 pub(super) const CROWD: usize = 3;
 /// Share of the bad requests that makes a node the culprit (2.5.2).

@@ -70,8 +70,15 @@ impl World {
         for i in 0..2 {
             self.add(name, "b", i, self.t + 1.0);
         }
+        if !old_stay {
+            self.retire(name);
+        }
+    }
+
+    /// The old pods of a rollout go.
+    fn retire(&mut self, name: &str) {
         for member in self.members.iter_mut().filter(|m| m.state.workload == id(name) && m.state.revision.0 == "a") {
-            member.state.deleted = !old_stay;
+            member.state.deleted = true;
         }
     }
 
@@ -177,6 +184,36 @@ fn s25_an_outage_and_a_bad_rollout_convicts_by_its_old_pods() {
         };
         let seen = world.run(300.0, &both);
         assert!(failed(&seen, "pay"), "{seen:?}");
+    }
+}
+
+#[test]
+fn an_outage_while_the_last_old_pods_go_is_held_by_what_they_said_last() {
+    for (seed, share) in (0..10).flat_map(|seed| [(seed, 0.3), (seed, 0.95)]) {
+        let mut world = World::new(seed, &["pay"], &[]);
+        world.past(&calm);
+        world.roll("pay", true);
+        let outage = |_: &str, _: &str, _: &str, t: f64| if t > 120.0 { share } else { CALM };
+        let mut seen = world.run(135.0, &outage);
+        world.retire("pay");
+        seen.extend(world.run(300.0, &outage));
+        assert!(!failed(&seen, "pay"), "{seed} {share} {seen:?}");
+        let text = held(&seen, "pay", HoldReason::OldVersion).unwrap_or_else(|| panic!("{seen:?}"));
+        assert!(text.contains("old pods failed as well while they served"), "{text}");
+    }
+}
+
+#[test]
+fn old_pods_that_went_clean_do_not_excuse_a_bad_rollout() {
+    for seed in 0..10 {
+        let mut world = World::new(seed, &["pay"], &[]);
+        world.past(&calm);
+        world.roll("pay", true);
+        let bad = |_: &str, revision: &str, _: &str, t: f64| if revision == "b" && t > 120.0 { 0.3 } else { CALM };
+        let mut seen = world.run(135.0, &bad);
+        world.retire("pay");
+        seen.extend(world.run(300.0, &bad));
+        assert!(failed(&seen, "pay"), "{seed} {seen:?}");
     }
 }
 

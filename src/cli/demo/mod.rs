@@ -142,7 +142,7 @@ impl<'a> Play<'a> {
         let synced = self.snapshot.clone();
         self.until(30, |_| synced.borrow().synced && synced.borrow().leader).await?;
         self.say(&Line::new("lastgood", "leads, and watches every rollout"))?;
-        self.rest(5).await?;
+        self.rest(1).await?;
         self.three_deploys().await?;
         self.outage().await
     }
@@ -184,15 +184,15 @@ impl<'a> Play<'a> {
     /// What every service needs is down while a good version is being rolled out.
     async fn outage(&mut self) -> Result<(), Failure> {
         self.deploy("web", "3")?;
-        self.rest(20).await?;
+        self.rest(8).await?;
         let text = "the database that all services share goes down: 95 % of all requests fail";
         self.say(&Line { colour: Some(Colour::Yellow), ..Line::new("outage", text) })?;
         self.sim.with(|world| world.traffic.set_outage(0.95));
         self.until(60, |narrator| narrator.heard("web", "RolloutHeld")).await?;
-        self.rest(5).await?;
+        self.rest(2).await?;
         self.sim.with(|world| world.traffic.set_outage(0.0));
         self.say(&Line::new("outage", "is over"))?;
-        self.rest(10).await?;
+        self.rest(3).await?;
         let missing = self.missing([
             (self.narrator.heard("web", "RolloutHeld"), "it was not held"),
             (!self.narrator.heard("web", "RolloutBad"), "the rollout was blamed"),

@@ -35,7 +35,7 @@ fn images() -> [(&'static str, Behaviour); 3] {
     [
         ("shop/checkout:2", Behaviour { errors: vec![(0.0, 0.12)], ..quick.clone() }),
         ("shop/mail:2", Behaviour { crash_after: Some(1.0), ready_after: None, ..quick.clone() }),
-        ("shop/web:3", Behaviour { ready_after: Some(15.0), ..quick }),
+        ("shop/web:3", Behaviour { ready_after: Some(6.0), ..quick }),
     ]
 }
 
