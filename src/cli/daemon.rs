@@ -1,6 +1,6 @@
 //! Asks the daemon what it knows: at an address, else through the API server's proxy to its Service.
 
-use super::{Context, Failure, exit};
+use super::{Context, Failure, Global, exit};
 use crate::{cluster::READ_DEADLINE, domain::Snapshot};
 use futures::{AsyncBufRead, TryStreamExt};
 use std::{io, pin::Pin, time::Duration};
@@ -59,9 +59,10 @@ async fn direct(url: &str) -> Result<String, String> {
     answer.text().await.map_err(|e| unreachable(url, e))
 }
 
-/// Everything that the daemon observes from now on, line by line, until it stops.
-pub(super) async fn observations(ctx: &Context) -> Result<Pin<Box<dyn AsyncBufRead>>, Failure> {
-    if let Some(url) = &ctx.global.server {
+/// Everything that the daemon observes from now on, line by line, until it stops. A daemon that is named by its
+/// address is asked without a cluster.
+pub(super) async fn observations(global: Global) -> Result<Pin<Box<dyn AsyncBufRead>>, Failure> {
+    if let Some(url) = &global.server {
         // No deadline on an answer that goes on.
         let answer = page(straight(), url, OBSERVATIONS).await.map_err(|why| Failure::new(exit::ERROR, why))?;
         let chunks = futures::stream::try_unfold(answer, |mut answer| async move {
@@ -70,9 +71,10 @@ pub(super) async fn observations(ctx: &Context) -> Result<Pin<Box<dyn AsyncBufRe
         });
         return Ok(Box::pin(Box::pin(chunks).into_async_read()));
     }
+    let ctx = Context::of(global).await?;
     let namespace = &ctx.global.daemon_namespace;
     // The client for reads, for the same reason.
-    let stream = ctx.cluster.reader.request_stream(proxied(ctx, OBSERVATIONS)?).await.map_err(|e| {
+    let stream = ctx.cluster.reader.request_stream(proxied(&ctx, OBSERVATIONS)?).await.map_err(|e| {
         let text = format!("the daemon in namespace {namespace} cannot be asked: {e}. --server URL asks it directly");
         Failure::new(exit::ERROR, text)
     })?;

@@ -224,7 +224,7 @@ async fn command(cli: Cli, out: &mut dyn Write) -> Result<u8, Failure> {
         Command::Demo(args) => Box::pin(demo::demo(&args, out)).await,
         Command::Config(args) => Ok(config::run(&args, config::process_environment(), out, &mut std::io::stderr())?),
         Command::Bench(args) => bench::bench(&args, out),
-        Command::Record(with) => record::record(&Context::of(with.global).await?, &with.args, out).await,
+        Command::Record(with) => record::record(with.global, &with.args, out).await,
         Command::Replay(args) => replay::replay(&args, out, &mut std::io::stderr()),
         Command::Schema => Ok(config::schema(out)?),
         Command::Get(with) => get::get(&Context::of(with.global).await?, &with.args, out).await,

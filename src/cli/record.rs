@@ -2,7 +2,7 @@
 //!
 //! The past of a rollout is read when it begins, so lines come out of order; they are sorted at the end.
 
-use super::{Context, Failure, daemon, exit};
+use super::{Failure, Global, daemon, exit};
 use crate::{config::parse_wait, replay::trace::VERSION};
 use clap::Args;
 use futures::{AsyncBufRead, AsyncBufReadExt};
@@ -44,9 +44,9 @@ struct Recording {
     lost: u64,
 }
 
-pub(super) async fn record(ctx: &Context, args: &RecordArgs, out: &mut dyn Write) -> Result<u8, Failure> {
+pub(super) async fn record(global: Global, args: &RecordArgs, out: &mut dyn Write) -> Result<u8, Failure> {
     let mut recording = Recording::default();
-    let source = Box::pin(daemon::observations(ctx)).await?;
+    let source = Box::pin(daemon::observations(global)).await?;
     writeln!(io::stderr(), "recording; Ctrl-C ends it. Rollouts that begin from now on are whole")?;
     let last = async {
         match args.lasting {

@@ -1,6 +1,6 @@
 //! What must be true when a story has been played; the audit log is the oracle for what was written.
 use crate::{
-    audit::{Request, is_daemon, touches_template},
+    audit::{MARK, Request, is_daemon, touches_template},
     conditions::image_of,
     fail::{Context, Failure, Result},
     runner::Run,
@@ -9,9 +9,6 @@ use crate::{
 };
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, time::Duration};
-
-/// A name that is asked for to mark a place in the audit log.
-const LAST_REQUEST: &str = "last-request-of-the-story";
 
 impl Run<'_> {
     /// Checks everything and reports every fault, not only the first.
@@ -29,9 +26,9 @@ impl Run<'_> {
     /// The log may lag behind the answers: it is read up to a request that is made now.
     async fn catch_up_with_the_log(&self) -> Result<()> {
         wait::until("the audit log", Duration::from_secs(30), async || {
-            // Nothing has this name; asked for again and again, it is logged in the end also by a server that restarts.
-            let _ = self.get(&["deployment", LAST_REQUEST]).await;
-            let seen = |r: &Request| r.namespace == self.namespace && r.name == LAST_REQUEST;
+            // Asked for again and again: a server that restarts logs it in the end, too.
+            let _ = self.get(&["deployment", MARK]).await;
+            let seen = |r: &Request| r.namespace == self.namespace && r.name == MARK;
             if self.stage.audit.select(seen).is_empty() {
                 Err("our own last request is not in it".into())
             } else {

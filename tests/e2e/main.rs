@@ -21,6 +21,7 @@ mod plane;
 mod process;
 mod receiver;
 mod relay;
+mod replayed;
 mod runner;
 mod scale;
 mod soak;

@@ -12,6 +12,7 @@ use crate::{
     process,
     receiver::Receiver,
     relay::{Link, Relay},
+    replayed::Recording,
     story::{DaemonSpec, Start, Story},
 };
 use serde_json::{Value, json};
@@ -55,6 +56,7 @@ pub(crate) struct Run<'a> {
     pub(crate) ways: BTreeMap<String, Relay>,
     pub(crate) second: Option<SecondApi>,
     narrator: Option<Narrator>,
+    pub(crate) recording: Option<Recording>,
     pub(crate) manifests: BTreeMap<String, Value>,
     began: Instant,
     told: String,
@@ -127,6 +129,7 @@ impl<'a> Run<'a> {
             ways: BTreeMap::new(),
             second: None,
             narrator: None,
+            recording: None,
             manifests: BTreeMap::new(),
             began: Instant::now(),
             told: String::new(),
@@ -139,7 +142,8 @@ impl<'a> Run<'a> {
         for (n, step) in story.steps.iter().enumerate() {
             self.step(step).await.context(format!("step {}", n + 1))?;
         }
-        self.check_all().await.context("at the end")
+        self.check_all().await.context("at the end")?;
+        self.check_replay().await
     }
 
     /// Remembers a line, and says it when somebody listens.
@@ -193,6 +197,9 @@ impl<'a> Run<'a> {
         }
         if story.daemon.as_ref().is_some_and(|d| d.running) {
             self.start_daemon(&Start::main()).await?;
+            if story.daemon.as_ref().is_some_and(|d| d.replayed) {
+                self.recording = Some(Recording::start(self, self.daemons.get("main").context("no daemon")?).await?);
+            }
         }
         self.wait_for_trust(true).await;
         Ok(())

@@ -58,6 +58,9 @@ pub(crate) struct DaemonSpec {
     /// Whether it has a Prometheus.
     #[serde(default = "yes")]
     pub(crate) prometheus: bool,
+    /// Whether what it observes is recorded, and the replay of that must decide as it did.
+    #[serde(default)]
+    pub(crate) replayed: bool,
     /// Whether it runs from the beginning; otherwise a `start` step starts it.
     #[serde(default = "yes")]
     pub(crate) running: bool,
