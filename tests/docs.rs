@@ -1,6 +1,6 @@
-//! The runbook names what the program says: an operator who looks up a metric or a phase finds it.
+//! The documents say what the program says: a metric or a phase that is looked up is found, and examples are read.
 
-use lastgood::{record::Incident, telemetry::metrics::CATALOGUE};
+use lastgood::{domain::Observed, record::Incident, telemetry::metrics::CATALOGUE};
 use std::collections::BTreeSet;
 
 const RUNBOOK: &str = include_str!("../docs/operations.md");
@@ -31,4 +31,20 @@ fn every_phase_is_in_the_runbook() {
     for phase in phases {
         assert!(RUNBOOK.contains(&format!("| `{phase}` |")), "docs/operations.md does not explain {phase}");
     }
+}
+
+#[test]
+fn every_line_of_the_trace_format_is_one_that_is_read() {
+    let kinds: BTreeSet<String> = include_str!("../docs/traces.md")
+        .lines()
+        .filter(|line| line.starts_with('{'))
+        .map(|line| {
+            let value = serde_json::Deserializer::from_str(line).into_iter::<serde_json::Value>().next();
+            let value = value.expect("a value").expect(line);
+            let observed: Observed = serde_json::from_value(value.clone()).expect(line);
+            assert_eq!(serde_json::to_value(&observed).expect("JSON")["kind"], value["kind"]);
+            value["kind"].to_string()
+        })
+        .collect();
+    assert_eq!(kinds.len(), 12, "{kinds:?}");
 }

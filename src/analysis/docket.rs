@@ -158,7 +158,7 @@ impl Docket {
             }
             Observation::Source { source, ok, reason } => self.source(t, source, *ok, reason.as_deref()),
             Observation::Workload { workload, calls, .. } => self.graph.calls(workload, calls),
-            Observation::Trace { .. } | Observation::Rollout { .. } | Observation::End {} => {}
+            Observation::Trace { .. } | Observation::Rollout { .. } | Observation::Look {} | Observation::End {} => {}
         }
     }
 

@@ -99,6 +99,8 @@ pub enum Observation {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
+    /// The daemon looked: what it had observed until then was judged at this time.
+    Look {},
     /// Last line of a trace.
     End {},
 }

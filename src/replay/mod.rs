@@ -28,6 +28,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 /// Seconds between two looks, unless said otherwise.
 pub const INTERVAL: Seconds = 5.0;
+/// Where a trace tells its own looks, none are made in between, unless so many fail to come.
+const LOOKS_MISSED: Seconds = 4.0;
 /// A silence longer than this is passed over: no test rises without observations, and every gap drops them.
 const LONGEST_SILENCE: Seconds = 3600.0;
 
@@ -68,9 +70,17 @@ impl Replay {
         if !t.is_finite() {
             return Vec::new();
         }
-        let lines = self.run_to(t);
+        let mut lines = self.run_to(t);
         match &observed.what {
-            Observation::Rollout { workload, from, to } => self.begin(t, workload, from, to),
+            Observation::Rollout { workload, from, to } => {
+                // What ends a trial comes after a look: a recorded undo follows the verdict within a second.
+                lines.extend(self.tick(t));
+                self.begin(t, workload, from, to);
+            }
+            Observation::Look {} => {
+                lines.extend(self.tick(t));
+                self.next = Some(t + LOOKS_MISSED * self.interval);
+            }
             Observation::Condition { workload, condition: RolloutCondition::Deleted } => {
                 self.docket.observe(observed);
                 self.finish(workload);

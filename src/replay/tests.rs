@@ -170,3 +170,17 @@ fn the_brake_stops_the_fourth_undo_of_a_namespace() {
     let count = |action| lines.iter().filter(|l| matches!(l, Line::Verdict(v) if v.action == action)).count();
     assert!(count(Action::Undo) <= 3, "{lines:?}");
 }
+
+#[test]
+fn a_trace_that_tells_its_looks_is_looked_at_then_and_at_no_other_time() {
+    let mut replay = Replay::new(armed(), 5.0);
+    let mut take = |t: f64, what: Observation| {
+        replay.observe(&Observed { t, what });
+        replay.next
+    };
+    assert_eq!(take(100.0, Observation::Look {}), Some(120.0));
+    assert_eq!(take(105.2, Observation::Look {}), Some(125.2));
+    // The looks fail to come: its own clock goes on.
+    let source = Observation::Source { source: "x".into(), ok: true, reason: None };
+    assert_eq!(take(140.0, source), Some(140.2));
+}

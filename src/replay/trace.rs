@@ -12,8 +12,20 @@ pub const VERSION: u32 = 1;
 /// Longest line that is read, in bytes: a pod's whole histogram takes far less.
 pub const LONGEST_LINE: u64 = 1 << 20;
 /// The kinds of version 1.
-const KINDS: [&str; 11] =
-    ["trace", "workload", "pod", "rollout", "condition", "counters", "callers", "probe", "issues", "source", "end"];
+const KINDS: [&str; 12] = [
+    "trace",
+    "workload",
+    "pod",
+    "rollout",
+    "condition",
+    "counters",
+    "callers",
+    "probe",
+    "issues",
+    "source",
+    "look",
+    "end",
+];
 
 /// What is wrong with a trace.
 #[derive(Debug, thiserror::Error)]

@@ -6,7 +6,7 @@ use super::{
     snapshot,
 };
 use crate::{
-    domain::{Decision, Observation, Seconds, SourceState, Verdict},
+    domain::{Decision, Observation, Observed, Seconds, SourceState, Verdict},
     sources::Reading,
     telemetry::metrics,
 };
@@ -64,6 +64,7 @@ impl Watchdog {
     pub(super) async fn judge(&mut self) {
         let started = Instant::now();
         let now = self.inputs.clock.now();
+        self.write_down(&Observed { t: now, what: Observation::Look {} });
         for judgement in self.docket.judge(now) {
             // After an undo the convicting trial stays in the docket until the watch of the undo takes it over.
             let of_trial = |live: &&mut Live| live.purpose == Purpose::Trial && live.to == judgement.to;

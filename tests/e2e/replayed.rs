@@ -77,21 +77,42 @@ impl Run<'_> {
                     recording.trace.display()
                 );
             }
-            let passed = summaries().filter(|line| line["verdict"] == "pass").count();
-            let events = self.get(&["events", "--field-selector", "reason=RolloutPassed"]).await?;
-            let of_this = |event: &&Value| event["involvedObject"]["name"] == name.as_str();
-            let live = events["items"].as_array().into_iter().flatten().filter(of_this).count();
-            if live != passed {
-                bail!(
-                    "{name}: {passed} rollouts pass in the replay of {} instead of {live}",
-                    recording.trace.display()
-                );
+            if summaries().next().is_none() {
+                bail!("{name}: no rollout was recorded");
             }
-            self.tell(&format!(
-                "the replay of what was recorded says the same of {name}: {replayed:?}, {passed} passed"
-            ));
+            for summary in summaries() {
+                let revision = text(&summary["to"]);
+                let (again, live) = (word(summary), self.decided(&id, &revision)?);
+                if again != live {
+                    bail!(
+                        "{name}: {revision} is {again} in the replay of {} and was {live}",
+                        recording.trace.display()
+                    );
+                }
+                self.tell(&format!("the replay of what was recorded says the same of {name}, {revision}: {again}"));
+            }
         }
         Ok(())
+    }
+
+    /// What the daemon concluded of a revision, by its log.
+    fn decided(&mut self, workload: &str, revision: &str) -> Result<String> {
+        let log = self.daemon("main")?.log_text();
+        let said = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let of_this = said.filter(|line| line["workload"] == workload && line["revision"] == revision);
+        let verdicts: Vec<String> = of_this.map(|line| text(&line["verdict"])).collect();
+        let last = |wanted: &dyn Fn(&str) -> bool| verdicts.iter().rev().find(|verdict| wanted(verdict));
+        let found = last(&|verdict| verdict.starts_with("fail(")).or_else(|| last(&|verdict| verdict == "pass"));
+        Ok(found.map_or("undecided", String::as_str).to_owned())
+    }
+}
+
+/// What a summary concludes, as the daemon's log writes it.
+fn word(summary: &Value) -> String {
+    match summary["verdict"].as_str() {
+        Some("fail") => format!("fail({})", text(&summary["reason"])),
+        Some("pass") => "pass".into(),
+        _ => "undecided".into(),
     }
 }
 
