@@ -79,10 +79,12 @@ impl Ledger {
         }
     }
 
-    /// Whether all pods are of this revision and Ready, and as many as there should be.
-    fn settled(&self, revision: &Revision) -> bool {
+    /// Whether all pods were of `from` and Ready, and as many as there should be, when `to` began. First pods of
+    /// `to` may be there already: Kubernetes keeps the time of their creation in whole seconds.
+    fn settled(&self, from: &Revision, to: &Revision) -> bool {
         let wanted = self.replicas.map_or(1, |n| n as usize).max(1);
-        self.pods.len() >= wanted && self.pods.values().all(|(of, ready)| of == revision && *ready)
+        let before = || self.pods.values().filter(|(of, _)| of != to);
+        before().count() >= wanted && before().all(|(of, ready)| of == from && *ready)
     }
 
     /// The revision that was undone, when the rollout to `to` is that undo.
@@ -101,7 +103,7 @@ impl Ledger {
 
     /// A rollout begins: as in the daemon, a revision that was itself unproved sets no standard for the next.
     pub fn begin(&mut self, now: Seconds, from: &Revision, to: &Revision, rules: &Rules) -> Began {
-        let settled = self.settled(from);
+        let settled = self.settled(from, to);
         let on_trial = self.current.as_ref().filter(|rollout| rollout.to == *from && rollout.open());
         let vouched = settled && on_trial.is_none_or(|rollout| rollout.speaks_for_itself(now, rules));
         let proven = match on_trial.filter(|_| !vouched) {
@@ -321,5 +323,40 @@ fn entry(revision: &Revision) -> RevisionEntry {
         pod_label: revision.0.clone(),
         change_cause: None,
         template: Value::Null,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn first_pods_of_the_new_revision_do_not_unsettle_the_one_before() {
+        let id = WorkloadId::new("shop", crate::domain::Kind::Deployment, "web");
+        let state = |name: &str, revision: &str, ready| PodState {
+            pod: PodId::new("shop", name),
+            workload: id.clone(),
+            revision: revision.into(),
+            node: None,
+            ready,
+            restarts: 0,
+            waiting: None,
+            exit_code: None,
+            oom_killed: false,
+            deleted: false,
+            created: None,
+            ready_since: None,
+        };
+        let pinned = |others: &[PodState]| {
+            let mut ledger = Ledger::new(id.clone());
+            ledger.replicas = Some(2);
+            others.iter().chain([&state("a-1", "a", true)]).for_each(|state| ledger.pod(state));
+            ledger.begin(600.0, &"a".into(), &"b".into(), &Rules::default());
+            ledger.pins.len()
+        };
+        assert_eq!(pinned(&[state("a-2", "a", true), state("b-1", "b", false)]), 1);
+        assert_eq!(pinned(&[state("a-2", "a", false), state("b-1", "b", false)]), 0, "one was not Ready");
+        assert_eq!(pinned(&[state("b-1", "b", true)]), 0, "one was missing");
+        assert_eq!(pinned(&[state("a-2", "a", true), state("x-1", "x", true)]), 0, "a third revision was there");
     }
 }
