@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     clock::{Clock, seconds, timestamp},
-    config::{Loaded, PrometheusSettings, Settings, Thresholds, format_duration, parse_duration},
+    config::{Loaded, PrometheusSettings, Settings, Thresholds, parse_duration},
     domain::{Observation, Observed, Seconds, Verdict, WorkloadId},
     replay::{Action, Line, Replay, Summary, trace::VERSION},
     sources::history::{History, HistoryError, Past, Question},
@@ -187,7 +187,7 @@ pub(super) async fn backtest(
         trace.end(end)?;
     }
     if format == Format::Text {
-        told.total(Duration::from_secs_f64((question.to - question.from).round()), out)?;
+        told.total(question.to - question.from, count, out)?;
     }
     Ok(exit::OK)
 }
@@ -256,7 +256,8 @@ impl Told {
         writeln!(out, "{began}  {workload}  {from} → {to}  {verdict}: {done}. {}", summary.explanation)
     }
 
-    fn total(&self, range: Duration, out: &mut dyn Write) -> io::Result<()> {
+    /// `found` counts those that took a bad one back as well: the trace shows them as what followed.
+    fn total(&self, range: Seconds, found: usize, out: &mut dyn Write) -> io::Result<()> {
         const ORDER: [&str; 7] = [
             "passed",
             "would have been undone",
@@ -269,8 +270,12 @@ impl Told {
         let count = |what: &str| self.summaries.iter().filter(|said| **said == what).count();
         let parts = ORDER.iter().map(|what| (count(what), what)).filter(|(n, _)| *n > 0);
         let parts: Vec<String> = parts.map(|(n, what)| format!("{n} {what}")).collect();
-        let (n, range) = (self.summaries.len(), span(range.as_secs_f64()));
-        writeln!(out, "{n} {} in {range}: {}", plural(n, "rollout"), parts.join(", "))
+        let (n, range) = (self.summaries.len(), span(range));
+        write!(out, "{n} {} in {range}: {}", plural(n, "rollout"), parts.join(", "))?;
+        match found.saturating_sub(n) {
+            0 => writeln!(out),
+            back => writeln!(out, "; {back} more took a bad one back"),
+        }
     }
 }
 
@@ -282,11 +287,12 @@ fn plural(n: usize, word: &str) -> String {
     }
 }
 
-/// A duration to the second, or to the minute when it is long.
+/// A duration for people: `75 s`, `31 min`, `24 h`, `7 d`.
 fn span(seconds: Seconds) -> String {
-    let seconds = seconds.max(0.0).round();
-    let rounded = if seconds >= 600.0 { (seconds / 60.0).round() * 60.0 } else { seconds };
-    format_duration(Duration::from_secs_f64(rounded))
+    let units = [(86_400.0, "d", 3.0), (3600.0, "h", 3.0), (60.0, "min", 5.0)];
+    let unit = units.into_iter().find(|(length, _, least)| seconds >= length * least);
+    let (length, unit, _) = unit.unwrap_or((1.0, "s", 0.0));
+    format!("{:.0} {unit}", seconds.max(0.0) / length)
 }
 
 /// A trace that is being written.

@@ -27,7 +27,7 @@ const ARMED: &str = "apiVersion: lastgood.dev/v1\nkind: Thresholds\ndefaults: {m
 #[derive(Debug, Args)]
 pub(super) struct ReplayArgs {
     /// The trace, JSON Lines; `-` for standard input. Without one: --from.
-    #[arg(required_unless_present = "from", conflicts_with = "from")]
+    #[arg(required_unless_present_any = ["from", "prometheus"], conflicts_with = "from")]
     trace: Option<PathBuf>,
     /// The thresholds to judge by; else those of --config, else the defaults with `mode: act`.
     #[arg(long, value_name = "FILE")]
@@ -39,7 +39,7 @@ pub(super) struct ReplayArgs {
     #[arg(short, long, value_enum, default_value = "text")]
     output: Format,
     #[command(flatten)]
-    history: BacktestArgs,
+    pub(super) history: BacktestArgs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -19,7 +19,7 @@ const SAFE: &str = "bcdfghjklmnpqrstvwxz2456789";
 const PATTERN: usize = 2048;
 
 /// The set (a ReplicaSet's name) of `<name>-<hash>-<five>`, and its parts: name and hash.
-pub(super) fn parts(set: &str) -> Option<(&str, &str)> {
+pub(in super::super) fn parts(set: &str) -> Option<(&str, &str)> {
     let (name, hash) = set.rsplit_once('-')?;
     let safe = hash.bytes().all(|b| SAFE.as_bytes().contains(&b));
     (safe && (5..=10).contains(&hash.len()) && !name.is_empty()).then_some((name, hash))
@@ -27,7 +27,7 @@ pub(super) fn parts(set: &str) -> Option<(&str, &str)> {
 
 /// Which workloads are looked for.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Filter(pub BTreeSet<WorkloadId>);
+pub(in super::super) struct Filter(pub BTreeSet<WorkloadId>);
 
 impl Filter {
     pub fn wants(&self, id: &WorkloadId) -> bool {
@@ -49,7 +49,7 @@ impl Filter {
 
 /// Who tells what came and went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Witness {
+pub(in super::super) enum Witness {
     /// kube-state-metrics.
     Cluster,
     /// The names of the pods that count requests.
@@ -57,7 +57,7 @@ pub(super) enum Witness {
 }
 
 /// Whether anything was recorded at all (`up`), by kube-state-metrics (`pods`), by pods that serve (`requests`).
-pub(super) fn overview() -> String {
+pub(in super::super) fn overview() -> String {
     let requests = format!("count({{{},namespace!=\"\"}})", counted());
     format!(
         "{} or {} or {}",
@@ -68,7 +68,7 @@ pub(super) fn overview() -> String {
 }
 
 /// What ran at one time.
-pub(super) fn standing(witness: Witness, filter: &Filter) -> String {
+pub(in super::super) fn standing(witness: Witness, filter: &Filter) -> String {
     match witness {
         Witness::Names => mark(&named(filter, ""), "set"),
         Witness::Cluster => {
@@ -86,7 +86,7 @@ pub(super) fn standing(witness: Witness, filter: &Filter) -> String {
 }
 
 /// What changed since `step` seconds before.
-pub(super) fn changes(witness: Witness, filter: &Filter, step: u64) -> String {
+pub(in super::super) fn changes(witness: Witness, filter: &Filter, step: u64) -> String {
     let ago = format!(" offset {step}s");
     // What appears was zero; where nothing is left there is zero now.
     let changed = |now: &str, then: &str| format!("({now} != ({then} or {now} * 0) or ({then} * 0 unless {now}))");
@@ -161,7 +161,7 @@ fn counted() -> String {
 }
 
 /// Who serves at one time: the beginnings of pod names, for all namespaces or for some.
-pub(super) fn serving(namespaces: Option<&BTreeSet<String>>) -> String {
+pub(in super::super) fn serving(namespaces: Option<&BTreeSet<String>>) -> String {
     let whose = match namespaces {
         Some(namespaces) => format!("namespace=~{}", quote(&any_of(namespaces))),
         None => "namespace!=\"\"".into(),
@@ -171,7 +171,7 @@ pub(super) fn serving(namespaces: Option<&BTreeSet<String>>) -> String {
 }
 
 /// How the pods of some workloads stood, as kube-state-metrics tells it.
-pub(super) fn states(scope: &Scope) -> String {
+pub(in super::super) fn states(scope: &Scope) -> String {
     let pods = scope.pods("namespace", "pod");
     let by = "namespace, pod, uid";
     let most = |by: &str, metric: &str, more: &str| format!("max by ({by}) ({metric}{{{pods}{more}}})");
@@ -202,18 +202,18 @@ pub(super) fn states(scope: &Scope) -> String {
 }
 
 /// How old the newest scrape was: what the daemon asks itself at every tick (gate 6).
-pub(super) fn age() -> &'static str {
+pub(in super::super) fn age() -> &'static str {
     "time() - max(timestamp(up))"
 }
 
 /// Whole seconds on the grid of `step`, at or before `t`.
-pub(super) fn on_grid(t: Seconds, step: u64) -> Seconds {
+pub(in super::super) fn on_grid(t: Seconds, step: u64) -> Seconds {
     let step = step as f64;
     (t / step).floor() * step
 }
 
 /// The mark of a series.
-pub(super) const TOLD: &str = MARK;
+pub(in super::super) const TOLD: &str = MARK;
 
 #[cfg(test)]
 mod tests {

@@ -38,6 +38,8 @@ use std::{
 const CHUNK: Seconds = 6.0 * 3600.0;
 /// Points by which the range is looked over first.
 const OVERVIEW: Seconds = 500.0;
+/// So long after the first sample of all, everything has been scraped.
+const SETTLED: Seconds = 180.0;
 /// A rollout that a person names is the one that was found this close to it.
 const SAME: Seconds = 300.0;
 /// A query over history may take longer than one of a tick.
@@ -51,7 +53,7 @@ const MOMENT: Duration = Duration::from_millis(10);
 #[derive(Debug, thiserror::Error)]
 pub enum HistoryError {
     /// A question was not answered.
-    #[error("cannot read {what} from {place}: {source}")]
+    #[error("cannot read {what} from {place}: {source}{}", hint(source))]
     Source {
         /// What was asked.
         what: String,
@@ -154,8 +156,8 @@ impl History {
         if rollouts.is_empty() {
             let all: Vec<String> = filter.0.iter().map(WorkloadId::to_string).collect();
             return Err(HistoryError::NoRollouts {
-                from: timestamp(question.from).to_string(),
-                to: timestamp(question.to).to_string(),
+                from: shown(question.from),
+                to: shown(question.to),
                 of: if all.is_empty() { String::new() } else { format!(" of {}", all.join(", ")) },
                 looked: match witness {
                     Witness::Cluster => {
@@ -186,11 +188,10 @@ impl History {
     ) -> Result<(Witness, Seconds), HistoryError> {
         let (from, to) = (question.from, question.to);
         let coarse = ((to - from) / OVERVIEW).ceil().max(grid as f64);
-        let asked = self.ask(&asks::overview(), (from, to), coarse, "what there is").await?;
+        let asked = self.ask(&asks::overview(), (from, to), coarse, "which samples there are").await?;
         let times: BTreeSet<i64> = asked.iter().flat_map(|s| &s.points).map(|(t, _)| *t as i64).collect();
         let Some(first) = times.first().map(|first| *first as f64) else {
-            let (from, to) = (timestamp(from).to_string(), timestamp(to).to_string());
-            return Err(HistoryError::NoData { place: self.place(), from, to });
+            return Err(HistoryError::NoData { place: self.place(), from: shown(from), to: shown(to) });
         };
         let pods = asked.iter().filter(|s| s.label(asks::TOLD) == "pods").map(|s| s.points.len()).sum::<usize>();
         let witness = if pods * 2 >= times.len() { Witness::Cluster } else { Witness::Names };
@@ -199,14 +200,16 @@ impl History {
                         readiness are not seen";
             notes.push(format!("no kube-state-metrics for most of the range: {what}"));
         }
-        let late = first > from + coarse + grid as f64;
-        if late {
-            let since = timestamp(first);
-            let why = "what lies before is older than its retention, or was not scraped";
-            notes.push(format!("{} has samples only since {since}: {why}; it is not judged", self.place()));
+        if first <= from + coarse + grid as f64 {
+            return Ok((witness, from));
         }
-        // Where the samples begin, everything would seem to come at once.
-        Ok((witness, if late { first + coarse } else { from }))
+        let finer = (coarse / OVERVIEW).ceil().max(grid as f64);
+        let asked = self.ask(&asks::overview(), (first - coarse, first), finer, "since when there are samples").await?;
+        let first = asked.iter().filter_map(|s| s.points.first()).map(|p| p.0).fold(first, f64::min);
+        let why = "what lies before is older than its retention, or was not scraped";
+        notes.push(format!("{} has samples only since {}: {why}; it is not judged", self.place(), shown(first)));
+        // Where the samples begin, everything seems to come at once.
+        Ok((witness, first + SETTLED))
     }
 
     /// What came and went, chunk by chunk.
@@ -269,6 +272,20 @@ impl Prometheus {
             }
         }
     }
+}
+
+/// What to do about it, where the error itself does not say.
+fn hint(error: &SourceError) -> &'static str {
+    match error {
+        SourceError::Unreachable { .. } => "; is the URL right, and can it be reached from here?",
+        error if too_much(error) => "; ask for less: a shorter range, or some workloads by --workload",
+        _ => "",
+    }
+}
+
+/// A time for people: no parts of a second.
+fn shown(t: Seconds) -> String {
+    timestamp(t.round()).to_string()
 }
 
 /// Whether the same question about less may be answered.
