@@ -11,7 +11,7 @@ use crate::{
     clock::{Clock, seconds, timestamp},
     config::{Loaded, PrometheusSettings, Settings, Thresholds, parse_duration},
     domain::{Observation, Observed, Seconds, Verdict, WorkloadId},
-    replay::{Action, Line, Replay, Summary, trace::VERSION},
+    replay::{Action, Line, Replay, Summary, VerdictLine, trace::VERSION},
     sources::history::{History, HistoryError, Past, Question},
 };
 use clap::Args;
@@ -179,7 +179,7 @@ pub(super) async fn backtest(
     let (from, to) = (timestamp(question.from), timestamp(question.to));
     let title = format!("history of {place} from {from} to {to}");
     let mut trace = args.to_trace.as_deref().map(|path| TraceFile::create(path, &title)).transpose()?;
-    let mut told = Told { format, summaries: Vec::new() };
+    let mut told = Told { format, said: Vec::new(), summaries: Vec::new() };
     let mut replay = Replay::new(prepared.thresholds, prepared.interval);
     let end = judge(past, &mut replay, &mut told, trace.as_mut(), out).await?;
     told.take(replay.end(end), out)?;
@@ -220,6 +220,8 @@ async fn judge(
 /// What was said so far.
 struct Told {
     format: Format,
+    /// Every change of a verdict: a summary tells neither when a rollout passed nor which gate was shut.
+    said: Vec<VerdictLine>,
     /// What came of each rollout.
     summaries: Vec<&'static str>,
 }
@@ -227,10 +229,10 @@ struct Told {
 impl Told {
     fn take(&mut self, lines: Vec<Line>, out: &mut dyn Write) -> io::Result<()> {
         for line in lines {
-            match (&line, self.format) {
-                (line, Format::Json) => write_line(Format::Json, line, out)?,
-                (Line::Verdict(_), Format::Text) => {}
-                (Line::Summary(summary), Format::Text) => self.row(summary, out)?,
+            match (line, self.format) {
+                (line, Format::Json) => write_line(Format::Json, &line, out)?,
+                (Line::Verdict(line), Format::Text) => self.said.push(*line),
+                (Line::Summary(summary), Format::Text) => self.row(&summary, out)?,
             }
         }
         Ok(())
@@ -239,14 +241,18 @@ impl Told {
     /// One line for one rollout.
     fn row(&mut self, summary: &Summary, out: &mut dyn Write) -> io::Result<()> {
         let Summary { workload, from, to, began, verdict, .. } = summary;
-        let after = summary.t.map(|t| format!(" after {}", span(t - began))).unwrap_or_default();
+        let of = |line: &&VerdictLine| line.workload == *workload && line.to == *to && line.t >= *began;
+        let said = self.said.iter().filter(of).find(|line| line.verdict == *verdict && line.action == summary.action);
+        let t = summary.t.or(said.map(|line| line.t));
+        let after = t.map(|t| format!(" after {}", span(t - began))).unwrap_or_default();
+        let gate = said.and_then(|line| line.gate.as_ref()).map(|gate| format!(" ({gate})")).unwrap_or_default();
         let (done, counted) = match (summary.action, &summary.target, verdict) {
             (Action::Undo, Some(target), _) => {
                 (format!("would have been undone to {target}{after}"), "would have been undone")
             }
-            (Action::Report, ..) => (format!("would have been reported{after}"), "would have been reported"),
-            (_, _, Verdict::Pass) => ("passed".to_owned(), "passed"),
-            (_, _, Verdict::Hold(_)) => ("would have been held".to_owned(), "held"),
+            (Action::Report, ..) => (format!("would have been reported{after}{gate}"), "would have been reported"),
+            (_, _, Verdict::Pass) => (format!("passed{after}"), "passed"),
+            (_, _, Verdict::Hold(_)) => (format!("would have been held{after}"), "held"),
             _ if summary.superseded => ("cut short by the next rollout".to_owned(), "cut short"),
             (_, _, Verdict::Unknown(_)) => ("cannot be told".to_owned(), "cannot be told"),
             _ => ("undecided when its history ends".to_owned(), "undecided"),

@@ -83,7 +83,7 @@ fn a_range_must_be_one() {
 #[test]
 fn one_line_for_one_rollout_and_a_total() {
     use crate::domain::{FailReason, HoldReason};
-    let mut told = Told { format: Format::Text, summaries: Vec::new() };
+    let mut told = Told { format: Format::Text, said: Vec::new(), summaries: Vec::new() };
     let summary = |verdict, action, t: Option<f64>| Summary {
         kind: "summary",
         workload: "shop/Deployment/web".parse().unwrap(),
@@ -106,6 +106,19 @@ fn one_line_for_one_rollout_and_a_total() {
         summary(Verdict::Hold(HoldReason::ClusterWide), Action::None, None),
     ];
     let mut out = Vec::new();
+    let passed = VerdictLine {
+        t: 1_790_001_860.4,
+        workload: "shop/Deployment/web".parse().unwrap(),
+        from: "a".into(),
+        to: "b".into(),
+        verdict: Verdict::Pass,
+        action: Action::None,
+        target: None,
+        gate: None,
+        log_e: -1.0,
+        explanation: String::new(),
+    };
+    told.take(vec![Line::Verdict(Box::new(passed))], &mut out).unwrap();
     told.take(all.into_iter().map(|s| Line::Summary(Box::new(s))).collect(), &mut out).unwrap();
     told.total(86_400.0, 5, &mut out).unwrap();
     let text = String::from_utf8(out).unwrap();
