@@ -38,8 +38,8 @@ use std::{
 const CHUNK: Seconds = 6.0 * 3600.0;
 /// Points by which the range is looked over first.
 const OVERVIEW: Seconds = 500.0;
-/// So long after the first sample of all, everything has been scraped.
-const SETTLED: Seconds = 180.0;
+/// So long after the first sample of all, everything has been scraped, even once a minute.
+const SETTLED: Seconds = 75.0;
 /// A rollout that a person names is the one that was found this close to it.
 const SAME: Seconds = 300.0;
 /// A query over history may take longer than one of a tick.
