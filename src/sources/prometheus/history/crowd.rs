@@ -257,3 +257,128 @@ impl Draft {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{super::sets::Rollout, *};
+    use crate::domain::{Counts, Revision};
+
+    fn series(mark: &str, labels: &[(&str, &str)], points: &[(f64, f64)]) -> Series {
+        let all = [(TOLD, mark), ("namespace", "shop")].into_iter().chain(labels.iter().copied());
+        let labels = all.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        Series { labels, points: points.to_vec(), malformed: 0 }
+    }
+
+    fn info(pod: &str, uid: &str, kind: &str, owner: &str, points: &[(f64, f64)]) -> Series {
+        let labels = [("pod", pod), ("uid", uid), ("node", "n"), ("created_by_kind", kind), ("created_by_name", owner)];
+        series("info", &labels, points)
+    }
+
+    fn db() -> (WorkloadId, Lineages) {
+        let db: WorkloadId = "shop/StatefulSet/db".parse().unwrap();
+        let rollout = Rollout { t: 100.0, workload: db.clone(), from: "a".into(), to: "b".into() };
+        let lineages = Lineages::new(&[rollout], BTreeSet::new()).only([(&db, vec!["db".to_owned()])]);
+        (db, lineages)
+    }
+
+    /// When, of which revision, whether gone, whether Ready.
+    fn states(told: &[Observed]) -> Vec<(f64, &Revision, bool, bool)> {
+        let mut all = Vec::new();
+        for observed in told {
+            if let Observation::Pod(state) = &observed.what {
+                all.push((observed.t, &state.revision, state.deleted, state.ready));
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn a_pod_that_is_made_anew_under_its_name_is_of_the_new_revision() {
+        let (_, lineages) = db();
+        let (old, new) = ([(90.0, 1.0), (105.0, 1.0)], [(105.0, 1.0), (120.0, 1.0)]);
+        let ready = |uid, points: &[(f64, f64)]| series("ready", &[("pod", "db-0"), ("uid", uid)], points);
+        let made = |uid, at, points: [(f64, f64); 2]| {
+            series("created", &[("pod", "db-0"), ("uid", uid)], &points.map(|(t, _)| (t, at)))
+        };
+        let answer = [
+            info("db-0", "u1", "StatefulSet", "db", &old),
+            made("u1", 10.0, old),
+            ready("u1", &old),
+            // For a moment both are told of.
+            info("db-0", "u2", "StatefulSet", "db", &new),
+            made("u2", 104.0, new),
+            ready("u2", &[(120.0, 1.0)]),
+            info("web-7d9f8c6b5-x2x2x", "u3", "ReplicaSet", "web-7d9f8c6b5", &old),
+            info("cron-1", "u4", "Job", "cron", &old),
+        ];
+        let (mut crowd, mut told) = (Crowd::default(), Vec::new());
+        let seen = crowd.stood(&answer, &lineages, &mut told);
+        assert_eq!(seen, [PodId::new("shop", "db-0")].into(), "nobody else was asked for");
+        let (a, b) = (Revision::from("a"), Revision::from("b"));
+        let wanted = [(90.0, &a, false, true), (105.0, &b, false, false), (120.0, &b, false, true)];
+        assert_eq!(states(&told), wanted);
+    }
+
+    #[test]
+    fn who_is_not_told_of_is_gone_but_silence_is_not_the_end_of_all() {
+        let (_, lineages) = db();
+        let both = [
+            info("db-0", "u1", "StatefulSet", "db", &[(75.0, 1.0)]),
+            info("db-1", "u2", "StatefulSet", "db", &[(75.0, 1.0)]),
+        ];
+        let (mut crowd, mut told) = (Crowd::default(), Vec::new());
+        crowd.stood(&both, &lineages, &mut told);
+        told.clear();
+        crowd.stood(&[series("replicas", &[("statefulset", "db")], &[(105.0, 2.0)])], &lineages, &mut told);
+        assert_eq!(states(&told), [], "kube-state-metrics was away");
+        told.clear();
+        let leaving = series("leaving", &[("pod", "db-0"), ("uid", "u1")], &[(120.0, 1.0)]);
+        crowd.stood(&[info("db-0", "u1", "StatefulSet", "db", &[(120.0, 1.0)]), leaving], &lineages, &mut told);
+        let a = Revision::from("a");
+        assert_eq!(states(&told), [(120.0, &a, true, false), (120.0, &a, true, false)], "one went, one is going");
+        told.clear();
+        crowd.stood(&[info("db-2", "u3", "StatefulSet", "db", &[(135.0, 1.0)])], &lineages, &mut told);
+        assert_eq!(states(&told).len(), 1, "who was going is told once");
+    }
+
+    #[test]
+    fn a_crash_is_read_with_or_without_its_exit_code() {
+        let (_, lineages) = db();
+        let pod = [("pod", "db-0"), ("uid", "u1")];
+        let at = [(90.0, 1.0)];
+        let reason = |mark, reason| series(mark, &[pod[0], pod[1], ("reason", reason)], &at);
+        let mut answer = vec![
+            info("db-0", "u1", "StatefulSet", "db", &at),
+            series("restarts", &pod, &[(90.0, 4.0)]),
+            reason("waiting", "CrashLoopBackOff"),
+            reason("ended", "Error"),
+        ];
+        let told = |answer: &[Series]| {
+            let mut told = Vec::new();
+            Crowd::default().stood(answer, &lineages, &mut told);
+            let Some(Observation::Pod(state)) = told.pop().map(|o| o.what) else { panic!() };
+            (state.restarts, state.waiting, state.exit_code, state.oom_killed)
+        };
+        let waiting = Some("CrashLoopBackOff".to_owned());
+        assert_eq!(told(&answer), (4, waiting.clone(), Some(1), false));
+        answer.push(series("exit", &pod, &[(90.0, 3.0)]));
+        assert_eq!(told(&answer), (4, waiting.clone(), Some(3), false));
+        answer.truncate(3);
+        answer.push(reason("ended", "OOMKilled"));
+        assert_eq!(told(&answer), (4, waiting, Some(137), true));
+    }
+
+    #[test]
+    fn a_pod_that_counts_from_zero_again_was_made_anew() {
+        let (_, lineages) = db();
+        let counters = |t: f64, requests| {
+            let counts = Counts { requests: Some(requests), ..Counts::default() };
+            Observed { t, what: Observation::Counters { pod: PodId::new("shop", "db-0"), counts } }
+        };
+        let all = [counters(75.0, 500.0), counters(105.0, 600.0), counters(120.0, 20.0), counters(135.0, 90.0)];
+        let (mut crowd, mut told) = (Crowd::default(), Vec::new());
+        crowd.counted(&all, &[75.0, 105.0, 120.0, 135.0], &lineages, &mut told);
+        let (a, b) = (Revision::from("a"), Revision::from("b"));
+        assert_eq!(states(&told), [(75.0, &a, false, true), (120.0, &b, false, true)]);
+    }
+}
