@@ -332,8 +332,10 @@ mod tests {
         crowd.stood(&[series("replicas", &[("statefulset", "db")], &[(105.0, 2.0)])], &lineages, &mut told);
         assert_eq!(states(&told), [], "kube-state-metrics was away");
         told.clear();
-        let leaving = series("leaving", &[("pod", "db-0"), ("uid", "u1")], &[(120.0, 1.0)]);
-        crowd.stood(&[info("db-0", "u1", "StatefulSet", "db", &[(120.0, 1.0)]), leaving], &lineages, &mut told);
+        let of = |mark, value| series(mark, &[("pod", "db-0"), ("uid", "u1")], &[(120.0, value)]);
+        let (leaving, made) = (of("leaving", 118.0), of("created", 10.0));
+        let going = [info("db-0", "u1", "StatefulSet", "db", &[(120.0, 1.0)]), leaving, made];
+        crowd.stood(&going, &lineages, &mut told);
         let a = Revision::from("a");
         assert_eq!(states(&told), [(120.0, &a, true, false), (120.0, &a, true, false)], "one went, one is going");
         told.clear();
