@@ -37,7 +37,7 @@ pub(super) struct BacktestArgs {
     #[arg(long, value_name = "TIME", value_parser = When::parse, allow_hyphen_values = true, default_value = "now")]
     to: When,
     /// The daemon's settings: its Prometheus with credentials, its interval, its thresholds.
-    #[arg(long, value_name = "DIR|FILE", env = "LASTGOOD_CONFIG", conflicts_with = "trace")]
+    #[arg(long, value_name = "DIR|FILE", env = "LASTGOOD_CONFIG")]
     config: Option<PathBuf>,
     /// Only this workload; can be given more than once.
     #[arg(long, value_name = "NAMESPACE/KIND/NAME", requires = "from")]
@@ -165,7 +165,7 @@ pub(super) async fn backtest(
     let question = args.question(clock.now(), prepared.interval)?;
     let history = History::new(&prepared.prometheus, clock)?;
     let place = history.place();
-    let past = history.find(&question, Arc::clone(&prepared.thresholds)).await.map_err(failure)?;
+    let past = history.find(&question, Arc::clone(&prepared.thresholds)).await.map_err(|error| failure(&error))?;
     for note in &past.notes {
         writeln!(err, "note: {note}")?;
     }
@@ -192,7 +192,7 @@ pub(super) async fn backtest(
     Ok(exit::OK)
 }
 
-fn failure(error: HistoryError) -> Failure {
+fn failure(error: &HistoryError) -> Failure {
     Failure::new(if error.is_blind() { exit::BLIND } else { exit::ERROR }, error.to_string())
 }
 
@@ -205,7 +205,7 @@ async fn judge(
     out: &mut dyn Write,
 ) -> Result<Seconds, Failure> {
     let mut end = 0.0;
-    while let Some(slice) = past.next().await.map_err(failure)? {
+    while let Some(slice) = past.next().await.map_err(|error| failure(&error))? {
         for observed in &slice {
             if let Some(trace) = &mut trace {
                 trace.write(observed)?;

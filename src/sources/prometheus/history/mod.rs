@@ -176,7 +176,7 @@ impl History {
         let schedule = Schedule::new(&rollouts, end, watch);
         let lineages = Lineages::new(&rollouts, by_time);
         let reader = Reader::new(self.prometheus, witness, step, thresholds);
-        Ok(Past::new(reader, rollouts, notes, schedule, lineages, sets))
+        Ok(Past::new(reader, rollouts, notes, schedule, lineages, &sets))
     }
 
     /// Who can tell of rollouts, and since when there are samples.

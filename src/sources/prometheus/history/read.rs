@@ -78,7 +78,7 @@ impl Past {
         notes: Vec<String>,
         schedule: Schedule,
         lineages: Lineages,
-        hashes: BTreeMap<WorkloadId, BTreeSet<String>>,
+        hashes: &BTreeMap<WorkloadId, BTreeSet<String>>,
     ) -> Self {
         // Pods of the other kinds begin with the name of their workload.
         let named = |id: &WorkloadId| match (id.kind, hashes.get(id)) {

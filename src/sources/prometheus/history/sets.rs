@@ -83,7 +83,7 @@ impl Courses {
     /// What changed in the next stretch of the range.
     pub fn changed(&mut self, answer: &[Series]) {
         let mut told = self.told(answer);
-        told.sort_by(|a, b| (a.0, &a.1).partial_cmp(&(b.0, &b.1)).unwrap_or(std::cmp::Ordering::Equal));
+        told.sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.1.cmp(&b.1)));
         let mut told = told.into_iter().peekable();
         while let Some((t, id, what)) = told.next() {
             let mut sets = Vec::new();
@@ -93,7 +93,7 @@ impl Courses {
                     What::Set(set, size) => sets.push((set, size)),
                     What::Revision(revision) => self.moves_to(t, &id, revision),
                 }
-                one = told.next_if(|(at, of, _)| *at == t && *of == id).map(|(_, _, what)| what);
+                one = told.next_if(|(at, of, _)| at.total_cmp(&t).is_eq() && *of == id).map(|(_, _, what)| what);
             }
             if !sets.is_empty() {
                 self.scaled(t, &id, sets);

@@ -37,11 +37,14 @@ fn range(seen: &Seen) -> (f64, f64, f64) {
     (number("start"), number("end"), number("step"))
 }
 
+/// The value of a series at a time, if it has one.
+type Values<'a> = &'a dyn Fn(f64) -> Option<f64>;
+
 /// A matrix: each series has its value wherever it says one.
-fn matrix(seen: &Seen, series: &[(Value, &dyn Fn(f64) -> Option<f64>)]) -> Response {
+fn matrix(seen: &Seen, series: &[(Value, Values<'_>)]) -> Response {
     let (start, end, step) = range(seen);
     let points = ((end - start) / step).floor() as usize;
-    let values = |of: &dyn Fn(f64) -> Option<f64>| -> Vec<Value> {
+    let values = |of: Values<'_>| -> Vec<Value> {
         let at = (0..=points).map(|n| start + n as f64 * step);
         at.filter_map(|t| Some(json!([t, of(t)?.to_string()]))).collect()
     };
@@ -64,6 +67,10 @@ fn labelled(mark: &str, more: &[(&str, &str)]) -> Value {
 
 fn always(value: f64) -> impl Fn(f64) -> Option<f64> {
     move |_| Some(value)
+}
+
+fn at(t0: f64, value: f64) -> impl Fn(f64) -> Option<f64> {
+    move |t| ((t - t0).abs() < 0.5).then_some(value)
 }
 
 fn from(t0: f64, value: impl Fn(f64) -> f64) -> impl Fn(f64) -> Option<f64> {
@@ -99,9 +106,9 @@ async fn cluster(with_state: bool, or: impl Fn(&Seen) -> Option<Response> + Clon
             "changes" => matrix(
                 seen,
                 &[
-                    (labelled("set", &[(label, NEW)]), &|t| (t == t0 + 15.0).then_some(1.0)),
-                    (labelled("set", &[(label, OLD)]), &|t| (t == t0 + 30.0).then_some(0.0)),
-                    (labelled("created", &[(label, NEW)]), &|t| (t == t0 + 15.0).then_some(t0 + 4.0)),
+                    (labelled("set", &[(label, NEW)]), &at(t0 + 15.0, 1.0)),
+                    (labelled("set", &[(label, OLD)]), &at(t0 + 30.0, 0.0)),
+                    (labelled("created", &[(label, NEW)]), &at(t0 + 15.0, t0 + 4.0)),
                 ],
             ),
             "serving" => matrix(seen, &[(json!({"namespace": "shop", "set": "cart-5c98d7f6b"}), &always(1.0))]),
@@ -121,7 +128,7 @@ async fn cluster(with_state: bool, or: impl Fn(&Seen) -> Option<Response> + Clon
             "counts" => matrix(
                 seen,
                 &[
-                    (pod("go/requests", &old), &|t| (t < t0 + 60.0).then(|| (t - T) * 10.0 + 90_000.0)),
+                    (pod("go/requests", &old), &|t| (t < t0 + 60.0).then_some((t - T) * 10.0 + 90_000.0)),
                     (pod("go/errors", &old), &until(t0 + 60.0, 0.0)),
                     (pod("go/requests", &new), &from(t0 + 30.0, grows(10.0, t0 + 20.0))),
                     (pod("go/errors", &new), &from(t0 + 30.0, grows(3.0, t0 + 20.0))),
@@ -182,7 +189,7 @@ async fn the_past_of_a_rollout_is_what_the_daemon_would_have_observed() {
     let ended = all.last().unwrap();
     let condition = RolloutCondition::WatchEnded;
     assert_eq!(ended.what, Observation::Condition { workload: web.clone(), condition });
-    assert_eq!(ended.t - T, 3604.0 + 1800.0 + 600.0);
+    assert_eq!(Some(ended.t), Some(T + 3604.0 + 1800.0 + 600.0));
     let told: Vec<_> = pods(&all)
         .into_iter()
         .map(|(t, p)| (t, p.revision.0.as_str(), p.ready, p.ready_since.map(|at| at - T), p.deleted))
@@ -315,7 +322,8 @@ async fn a_past_with_a_hole_is_an_error() {
 #[tokio::test]
 async fn when_prometheus_itself_was_away_nothing_is_believed() {
     let server = cluster(true, |seen| {
-        let age = |t: f64| (t < T + 3900.0 || t > T + 4200.0).then_some(if t > T + 3800.0 { 400.0 } else { 5.0 });
+        let age =
+            |t: f64| (!(T + 3900.0..=T + 4200.0).contains(&t)).then_some(if t > T + 3800.0 { 400.0 } else { 5.0 });
         (asks(seen) == "age").then(|| matrix(seen, &[(json!({}), &age)]))
     })
     .await;
