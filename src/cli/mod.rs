@@ -1,5 +1,6 @@
 //! The command line: data on stdout, chatter on stderr, exit codes that a script can use.
 
+mod backtest;
 mod bench;
 pub mod config;
 mod daemon;
@@ -143,7 +144,7 @@ enum Command {
     Config(config::ConfigArgs),
     /// Write down what the daemon observes, as a trace for `replay`.
     Record(With<record::RecordArgs>),
-    /// Judge a recorded trace by today's thresholds, on a virtual clock.
+    /// Judge a recorded trace, or the history of a Prometheus, by today's thresholds, on a virtual clock.
     Replay(replay::ReplayArgs),
     /// Measure the decision, and the rules that people use today, on generated rollouts.
     Bench(bench::BenchArgs),
@@ -225,7 +226,7 @@ async fn command(cli: Cli, out: &mut dyn Write) -> Result<u8, Failure> {
         Command::Config(args) => Ok(config::run(&args, config::process_environment(), out, &mut std::io::stderr())?),
         Command::Bench(args) => bench::bench(&args, out),
         Command::Record(with) => record::record(with.global, &with.args, out).await,
-        Command::Replay(args) => replay::replay(&args, out, &mut std::io::stderr()),
+        Command::Replay(args) => Box::pin(replay::replay(&args, out, &mut std::io::stderr())).await,
         Command::Schema => Ok(config::schema(out)?),
         Command::Get(with) => get::get(&Context::of(with.global).await?, &with.args, out).await,
         Command::Explain(with) => explain::explain(&Context::of(with.global).await?, &with.args, out).await,

@@ -1,6 +1,10 @@
-//! `lastgood replay`: today's decision over a recorded trace.
+//! `lastgood replay`: today's decision over a recorded trace, or (`backtest`) over the history of a Prometheus.
 
-use super::{Failure, exit};
+use super::{
+    Failure,
+    backtest::{self, BacktestArgs},
+    exit,
+};
 use crate::{
     config::Thresholds,
     replay::{
@@ -12,7 +16,7 @@ use clap::{Args, ValueEnum};
 use std::{
     fs::File,
     io::{self, BufRead, BufReader, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -22,43 +26,56 @@ const ARMED: &str = "apiVersion: lastgood.dev/v1\nkind: Thresholds\ndefaults: {m
 /// Arguments of `replay`.
 #[derive(Debug, Args)]
 pub(super) struct ReplayArgs {
-    /// The trace, JSON Lines; `-` for standard input.
-    trace: PathBuf,
-    /// The thresholds to judge by; else the defaults with `mode: act`.
+    /// The trace, JSON Lines; `-` for standard input. Without one: --from.
+    #[arg(required_unless_present_any = ["from", "prometheus"], conflicts_with = "from")]
+    trace: Option<PathBuf>,
+    /// The thresholds to judge by; else those of --config, else the defaults with `mode: act`.
     #[arg(long, value_name = "FILE")]
     thresholds: Option<PathBuf>,
-    /// Time between two looks, on the trace's clock.
-    #[arg(long, value_name = "SECONDS", default_value_t = INTERVAL)]
-    interval: f64,
+    /// Time between two looks, on the trace's clock [default: 5; with --from the daemon's, 15].
+    #[arg(long, value_name = "SECONDS")]
+    interval: Option<f64>,
     /// How to write the answer.
     #[arg(short, long, value_enum, default_value = "text")]
     output: Format,
+    #[command(flatten)]
+    pub(super) history: BacktestArgs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
+pub(super) enum Format {
     /// For people.
     Text,
     /// One JSON object a line.
     Json,
 }
 
-pub(super) fn replay(args: &ReplayArgs, out: &mut dyn Write, err: &mut dyn Write) -> Result<u8, Failure> {
-    if !(args.interval > 0.0 && args.interval <= 3600.0) {
+pub(super) async fn replay(args: &ReplayArgs, out: &mut dyn Write, err: &mut dyn Write) -> Result<u8, Failure> {
+    if args.interval.is_some_and(|interval| !(interval > 0.0 && interval <= 3600.0)) {
         return Err(Failure::new(exit::USAGE, "--interval must be more than 0 and at most 3600 seconds"));
     }
+    match &args.trace {
+        Some(trace) => of_trace(args, trace, out, err),
+        None => {
+            let given = args.thresholds.as_ref().map(|file| thresholds(Some(file))).transpose()?;
+            backtest::backtest(&args.history, (given, args.interval, args.output), out, err).await
+        }
+    }
+}
+
+fn of_trace(args: &ReplayArgs, trace: &Path, out: &mut dyn Write, err: &mut dyn Write) -> Result<u8, Failure> {
     let thresholds = Arc::new(thresholds(args.thresholds.as_ref())?);
-    let name = args.trace.display().to_string();
+    let name = trace.display().to_string();
     let input: Box<dyn BufRead> = if name == "-" {
         Box::new(io::stdin().lock())
     } else {
-        let file = File::open(&args.trace).map_err(|e| {
+        let file = File::open(trace).map_err(|e| {
             Failure::new(exit::ERROR, format!("cannot open the trace {name}: {e}; give a file in JSON Lines, or -"))
         })?;
         Box::new(BufReader::with_capacity(1 << 16, file))
     };
     let mut lines = Lines::new(if name == "-" { "standard input".into() } else { name.clone() }, input);
-    let mut replay = Replay::new(thresholds, args.interval);
+    let mut replay = Replay::new(thresholds, args.interval.unwrap_or(INTERVAL));
     let mut unknown = std::collections::BTreeSet::new();
     let say =
         |said: Vec<Line>, out: &mut dyn Write| said.iter().try_for_each(|line| write_line(args.output, line, out));
@@ -91,7 +108,7 @@ pub(super) fn replay(args: &ReplayArgs, out: &mut dyn Write, err: &mut dyn Write
     Ok(exit::OK)
 }
 
-fn thresholds(file: Option<&PathBuf>) -> Result<Thresholds, Failure> {
+pub(super) fn thresholds(file: Option<&PathBuf>) -> Result<Thresholds, Failure> {
     let (name, text) = match file {
         None => ("(defaults, armed)".into(), ARMED.to_owned()),
         Some(path) => {
@@ -104,7 +121,7 @@ fn thresholds(file: Option<&PathBuf>) -> Result<Thresholds, Failure> {
     Thresholds::parse(&name, &text).map_err(|faults| Failure::new(exit::ERROR, faults.to_string()))
 }
 
-fn write_line(format: Format, line: &Line, out: &mut dyn Write) -> io::Result<()> {
+pub(super) fn write_line(format: Format, line: &Line, out: &mut dyn Write) -> io::Result<()> {
     match (format, line) {
         (Format::Json, line) => {
             serde_json::to_writer(&mut *out, line)?;

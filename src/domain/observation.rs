@@ -114,6 +114,8 @@ pub enum RolloutCondition {
     Paused,
     /// The workload is gone or going.
     Deleted,
+    /// Nobody looks at it from here on: its trial ends as it stands. Only a trace says so.
+    WatchEnded,
 }
 
 /// The state of one pod, without anything a decision does not need.

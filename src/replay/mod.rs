@@ -87,6 +87,10 @@ impl Replay {
                 self.ledgers.remove(workload);
                 self.past.forget(workload);
             }
+            Observation::Condition { workload, condition: RolloutCondition::WatchEnded } => {
+                // What is known of its revisions stays known: a later rollout may begin.
+                self.docket.close(workload);
+            }
             what => {
                 if let Observation::Workload { workload, replicas, .. } = what {
                     self.ledger(workload).replicas = Some(*replicas);

@@ -93,6 +93,16 @@ fn a_bad_revision_would_have_been_undone_and_the_lines_say_so() {
 }
 
 #[test]
+fn where_nobody_looks_any_more_the_trial_ends_as_it_stands() {
+    let ended = "{\"t\":626,\"kind\":\"condition\",\"workload\":\"shop/Deployment/web\",\"type\":\"WatchEnded\"}\n";
+    let text = trace(0.3, 1200);
+    let at = text.find("{\"t\":630").unwrap();
+    let lines = judged(&format!("{}{ended}{}", &text[..at], &text[at..]));
+    let end = summary(&lines);
+    assert_eq!((lines.len(), end.verdict, end.action), (1, Verdict::Watching, Action::None), "{lines:?}");
+}
+
+#[test]
 fn a_good_revision_passes_after_its_watch_and_nothing_is_done() {
     let lines = judged(&trace(0.0, 2700));
     let end = summary(&lines);

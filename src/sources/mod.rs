@@ -16,6 +16,7 @@ mod scrape;
 
 pub use error::SourceError;
 pub use http::Fault;
+pub use prometheus::history;
 
 use crate::{
     clock::Clock,

@@ -156,9 +156,17 @@ impl Run<'_> {
 
     async fn lastgood(&mut self, call: &Call) -> Result<()> {
         self.tell(&format!("lastgood {}", call.args.join(" ")));
-        let mut args = call.args.clone();
-        args.extend(["--kubeconfig".into(), self.stage.plane.kubeconfig.display().to_string()]);
-        args.extend(["-n".into(), self.namespace.clone()]);
+        let mut args = Vec::new();
+        for arg in &call.args {
+            // The configuration of the story's own daemon.
+            let config = self.folder.join("config-main").display().to_string();
+            args.push(self.filled_in(arg).await?.replace("CONFIG", &config));
+        }
+        // Judging the past needs no cluster.
+        if args[0] != "replay" {
+            args.extend(["--kubeconfig".into(), self.stage.plane.kubeconfig.display().to_string()]);
+            args.extend(["-n".into(), self.namespace.clone()]);
+        }
         // Commands that have no use for the daemon do not know this option.
         let asks_daemon = ["get", "explain", "undo", "status"].contains(&args[0].as_str());
         if let (true, Some(daemon)) = (asks_daemon, self.daemons.get("main")) {
@@ -178,6 +186,7 @@ impl Run<'_> {
             bail!("{what}: exit code {} instead of {}: {}{}", said.code, call.exit, said.err, said.out);
         }
         for text in &call.says {
+            let text = &text.replace("STORY", &self.namespace);
             if !said.out.contains(text) && !said.err.contains(text) {
                 bail!("{what}: does not say \"{text}\" but: {}{}", said.out, said.err);
             }

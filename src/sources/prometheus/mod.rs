@@ -11,6 +11,7 @@
 mod callers;
 mod connection;
 mod envelope;
+pub mod history;
 mod join;
 mod plan;
 mod promql;
@@ -160,10 +161,20 @@ impl Prometheus {
         to: Seconds,
         step: Duration,
     ) -> Result<Vec<Observed>, SourceError> {
+        self.past(std::slice::from_ref(trial), (from, to), step, &mut Totals::default()).await
+    }
+
+    /// The past of several trials in one read; `totals` go on from one stretch to the next.
+    async fn past(
+        &self,
+        trials: &[TrialTarget],
+        (from, to): (Seconds, Seconds),
+        step: Duration,
+        totals: &mut Totals,
+    ) -> Result<Vec<Observed>, SourceError> {
         if !(from.is_finite() && to.is_finite()) || from.ceil() > to.floor() {
             return Ok(Vec::new());
         }
-        let trials = std::slice::from_ref(trial);
         let plan = Plan::of(trials);
         let answers = self.ask_all(&plan, When::Range(from, to, step)).await;
         let targets = Targets::of(trials);
@@ -172,13 +183,14 @@ impl Prometheus {
             match answer {
                 Ok(series) => joined.add(&targets, &plan.groups[ask.group], ask.part, &series, None),
                 Err(error) if ask.part == Part::Latency && !error.taints_the_read() => {
-                    tracing::warn!(workload = %trial.workload, %error, "the past has no latency");
+                    let workload = trials.first().map(|trial| trial.workload.to_string());
+                    tracing::warn!(workload, %error, "the past has no latency");
                 }
                 Err(error) => return Err(error),
             }
         }
         self.malformed.fetch_add(joined.malformed, Ordering::Relaxed);
-        Ok(joined.finish(&mut Totals::default()))
+        Ok(joined.finish(totals))
     }
 }
 

@@ -5,7 +5,7 @@
 //! both are of the same scrape; each result carries the label [`MARK`] = `<family>/<signal>`.
 
 use crate::{
-    domain::TrialTarget,
+    domain::{TrialTarget, WorkloadId},
     sources::families::{Family, When},
 };
 use std::collections::BTreeSet;
@@ -46,7 +46,7 @@ pub(super) fn literal(text: &str) -> String {
     out
 }
 
-fn any_of<'a>(texts: impl IntoIterator<Item = &'a String>) -> String {
+pub(super) fn any_of<'a>(texts: impl IntoIterator<Item = &'a String>) -> String {
     texts.into_iter().map(|t| literal(t)).collect::<Vec<_>>().join("|")
 }
 
@@ -60,11 +60,15 @@ pub(super) struct Scope {
 
 impl Scope {
     pub(super) fn of<'a>(trials: impl IntoIterator<Item = &'a TrialTarget>) -> Self {
+        Self::around(trials.into_iter().map(|trial| &trial.workload))
+    }
+
+    pub(super) fn around<'a>(workloads: impl IntoIterator<Item = &'a WorkloadId>) -> Self {
         let mut scope = Self::default();
-        for trial in trials {
-            scope.namespaces.insert(trial.workload.namespace.clone());
-            scope.workloads.insert(trial.workload.name.clone());
-            scope.pairs.insert((trial.workload.namespace.clone(), trial.workload.name.clone()));
+        for WorkloadId { namespace, name, .. } in workloads {
+            scope.namespaces.insert(namespace.clone());
+            scope.workloads.insert(name.clone());
+            scope.pairs.insert((namespace.clone(), name.clone()));
         }
         scope
     }
@@ -202,7 +206,7 @@ impl<'a> Builder<'a> {
     }
 }
 
-fn mark(expression: &str, text: &str) -> String {
+pub(super) fn mark(expression: &str, text: &str) -> String {
     format!("label_replace({expression}, {}, {}, \"\", \"\")", quote(MARK), quote(text))
 }
 

@@ -4,6 +4,7 @@
 //! `BLESS=1 cargo test --lib sources::prometheus::rules`.
 
 use super::{
+    history::asks::{self, Witness},
     plan::{Part, Plan},
     promql::{Scope, Seat, counts, latency, sanity},
 };
@@ -34,6 +35,16 @@ fn expressions() -> Vec<(String, String)> {
         both(&family.name.replace('-', "_"), &[family], Seat::Caller);
     }
     all.push(("lastgood:sanity".into(), sanity(&scope)));
+    let ids = ["shop/Deployment/web", "shop/StatefulSet/db", "shop/DaemonSet/agent"].map(|id| id.parse().unwrap());
+    let filter = asks::Filter(ids.clone().into());
+    for (witness, name) in [(Witness::Cluster, "cluster"), (Witness::Names, "names")] {
+        all.push((format!("lastgood:history:standing_{name}"), asks::standing(witness, &filter)));
+        all.push((format!("lastgood:history:changes_{name}"), asks::changes(witness, &filter, 15)));
+    }
+    all.push(("lastgood:history:overview".into(), asks::overview()));
+    all.push(("lastgood:history:age".into(), asks::age().into()));
+    all.push(("lastgood:history:serving".into(), asks::serving(None)));
+    all.push(("lastgood:history:states".into(), asks::states(&Scope::around(&ids))));
     all
 }
 

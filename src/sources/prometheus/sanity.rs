@@ -12,7 +12,7 @@ const ANSWERING: f64 = 0.8;
 /// Two scrape intervals, seconds, taking the common 30 s: no source tells its interval.
 const INTERVALS: f64 = 60.0;
 /// The newest scrape may be this old, seconds: two intervals of even a minute, and some slack.
-const STALE: f64 = 150.0;
+pub(super) const STALE: f64 = 150.0;
 
 /// Ready pods whose scrapes fail, and since when.
 #[derive(Debug, Default)]
