@@ -26,6 +26,11 @@ pub(super) struct Baseline {
     seasons: BTreeMap<i64, Histogram>,
 }
 
+/// The same time of day as that of a rollout that began at `t0`, a day and a week before: (from, to] of each.
+pub fn seasons(t0: Seconds) -> impl Iterator<Item = (Seconds, Seconds)> {
+    SEASONS.iter().map(move |ago| (t0 - ago - BASELINE, t0 - ago + SEASON_AFTER))
+}
+
 /// The bin of a season that a time is in.
 pub(super) fn season_bin(t: Seconds) -> i64 {
     (t / SEASON_BIN).ceil().clamp(-1e15, 1e15) as i64
@@ -87,7 +92,7 @@ impl Baseline {
 
     /// Whether `t` is at the same time of day as the rollout, a day or a week before.
     pub(super) fn in_season(&self, t: Seconds) -> bool {
-        SEASONS.iter().any(|ago| t > self.t0 - ago - BASELINE && t <= self.t0 - ago + SEASON_AFTER)
+        seasons(self.t0).any(|(from, to)| t > from && t <= to)
     }
 
     /// Adds what was measured then; a bin is all of it or none.

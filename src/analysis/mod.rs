@@ -46,5 +46,6 @@ mod trial;
 mod tuning;
 mod verdict;
 
+pub use baseline::seasons;
 pub use bounds::{Interval, clopper_pearson, wilson};
 pub use docket::Docket;

@@ -939,3 +939,42 @@ fn fault_56_a_rate_that_swings_around_the_limit_does_not_flap() {
         assert!(words.iter().filter(|w| **w == "fail").count() <= 1, "seed {seed}: {words:?}");
     }
 }
+
+#[test]
+fn a_day_that_slows_down_as_yesterday_did_is_no_bad_rollout() {
+    const DAY: f64 = 86_400.0;
+    let convicted = |yesterday: bool| {
+        let mut story = Story {
+            docket: Docket::new(),
+            random: Random::new(7),
+            pods: Vec::new(),
+            t: T0 - DAY - 1800.0,
+            tick: 60.0,
+            silent: false,
+            latency: true,
+        };
+        story.docket.open(T0, workload(), "a".into(), "b".into(), rules());
+        if yesterday {
+            // Pods of those days are gone: nothing is known of them but their counters.
+            for i in 0..4 {
+                story.add(&format!("y-{i}"), "a", "n", T0 - 3.0 * DAY, Some(T0 - 3.0 * DAY));
+            }
+            while story.t < T0 - DAY + 3600.0 {
+                story.step(&|_, t| Does { slow: if t > T0 - DAY { 1.9 } else { 1.0 }, ..FINE });
+            }
+            story.pods.clear();
+        }
+        (story.t, story.tick) = (T0 - 1800.0, 15.0);
+        for i in 0..4 {
+            story.add(&format!("a-{i}"), "a", &format!("n{i}"), T0 - 90_000.0, Some(T0 - 89_000.0));
+        }
+        while story.t < T0 {
+            story.step(&|_, _| FINE);
+        }
+        story.roll(4, 1.0);
+        story.fails(900.0, &|_, _| Does { slow: 1.9, ..FINE })
+    };
+    assert_eq!(convicted(true).map(|(_, judgement)| judgement.explanation), None);
+    let (_, judgement) = convicted(false).unwrap();
+    assert_eq!(judgement.verdict, Verdict::Fail(FailReason::Latency));
+}

@@ -211,7 +211,9 @@ impl Trial {
             // Old pods: before the rollout they are the baseline, after it the comparison.
             // The life of an unproved revision is no baseline either.
             let unproved = self.proven < t0 && pod.state.revision == self.from;
-            let joined = unproved || pod.state.created.is_some() && pod.came_with(t0);
+            // What a pod had counted up to an earlier day says nothing of today's "before".
+            let early = self.baseline.in_season(t);
+            let joined = early || unproved || pod.state.created.is_some() && pod.came_with(t0);
             match read.pair {
                 Some((None, tally)) if !joined => self.baseline.add_lifetime(tally),
                 Some((_, tally)) if t > t0 => pod.pending += tally,

@@ -2,20 +2,27 @@
 
 use super::live::Inherited;
 use crate::{
+    analysis,
     clock::Clock,
     cluster::{Cluster, Members, PodSeen, READ_DEADLINE, RevisionEntry, WorkloadView, before, revisions, within},
     domain::{Observation, Observed, PodId, PodState, PodTarget, Revision, Rules, Seconds, TrialTarget, WorkloadId},
     sources::Sources,
 };
+use futures::future::join_all;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, api::ListParams};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::{
+    sync::{Semaphore, mpsc, watch},
+    time::{Instant, timeout_at},
+};
 
 /// How far back the baseline goes.
 const BASELINE: Seconds = 1800.0;
 /// A crash loop must not wait longer than this for a slow Prometheus.
 const PAST_DEADLINE: Duration = Duration::from_secs(6);
+/// What an earlier day was like is needed less finely than the last half hour.
+const SEASON_STEP: Duration = Duration::from_secs(60);
 /// This often the new revision's object is looked for, ever less frequently.
 const TRIES: u32 = 12;
 /// A controller makes that object before it says that it has seen the template; without that word it is
@@ -190,19 +197,37 @@ impl Opening {
         let history =
             self.sources.history(&target, self.inherited.proven.unwrap_or(began) - BASELINE, self.clock.now(), step);
         // Waiting for a turn counts: behind a Prometheus that hangs nobody waits longer than this.
+        let end = Instant::now() + PAST_DEADLINE;
         let past = async {
             let _turn = self.turns.past.acquire().await;
             history.await
         };
-        match tokio::time::timeout(PAST_DEADLINE, past).await {
+        let mut answered = false;
+        match timeout_at(end, past).await {
             Ok(Ok(past)) => {
                 observed.extend(introduced(&target, &past));
                 observed.extend(past);
+                answered = true;
             }
             Ok(Err(error)) => tracing::warn!(workload = %self.view.id, %error, "no baseline: the past cannot be read"),
             Err(_) => tracing::warn!(workload = %self.view.id, "no baseline: the past was not answered in time"),
         }
+        if answered {
+            observed.extend(timeout_at(end, self.seasons(&target, began)).await.unwrap_or_default());
+        }
         (observed, target.pods)
+    }
+
+    /// The same time of day, a day and a week before: a day that begins slowly every day is no bad rollout.
+    /// Nothing is lost but that comparison where it cannot be read.
+    async fn seasons(&self, target: &TrialTarget, began: Seconds) -> Vec<Observed> {
+        let windows = analysis::seasons(began).map(|(from, to)| async move {
+            let _turn = self.turns.past.acquire().await;
+            let past = self.sources.history(target, from, to, SEASON_STEP.max(self.step)).await;
+            past.inspect_err(|error| tracing::debug!(workload = %self.view.id, %error, "an earlier day cannot be read"))
+        });
+        let found: Vec<Observed> = join_all(windows).await.into_iter().filter_map(Result::ok).flatten().collect();
+        introduced(target, &found).into_iter().chain(found).collect()
     }
 }
 
