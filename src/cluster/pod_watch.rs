@@ -12,6 +12,7 @@ use super::{
     pods::{Members, PodSeen, PodView},
     watch::guarded,
 };
+use crate::domain::{PodTarget, WorkloadId};
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, ResourceExt, core::DeserializeGuard, runtime::watcher::Event};
@@ -76,6 +77,14 @@ impl PodWatches {
             pods
         };
         (PodWatch { namespace, number }, pods)
+    }
+
+    /// Ready pods of a workload that is not watched itself, at most so many: where their namespace is watched for
+    /// another one's sake, they are known.
+    pub fn neighbours(&self, id: &WorkloadId, uid: &str, most: usize) -> Vec<PodTarget> {
+        let Some(namespace) = self.open.get(&id.namespace).and_then(Weak::upgrade) else { return Vec::new() };
+        let known = lock(&namespace.known);
+        known.pods.values().filter_map(|pod| pod.neighbour(id, uid)).take(most).collect()
     }
 }
 

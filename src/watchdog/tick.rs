@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     domain::{Decision, Observation, Seconds, SourceState, Verdict},
-    sources::Reading,
+    sources::{PEERS, Reading},
     telemetry::metrics,
 };
 use std::sync::Arc;
@@ -18,6 +18,21 @@ const SAY_AGAIN: Seconds = 30.0;
 
 impl Watchdog {
     pub(super) async fn on_reading(&mut self, reading: Reading) {
+        if reading.source == PEERS {
+            self.on_peers(reading);
+        } else {
+            self.on_signals(&reading);
+        }
+        self.outstanding = self.outstanding.saturating_sub(1);
+        if self.outstanding == 0 {
+            self.judge().await;
+            if self.peers_just_wanted() {
+                self.outstanding += self.ask_peers();
+            }
+        }
+    }
+
+    fn on_signals(&mut self, reading: &Reading) {
         let now = self.inputs.clock.now();
         for observed in &reading.observed {
             if let Observation::Source { source, ok, reason } = &observed.what {
@@ -38,10 +53,6 @@ impl Watchdog {
             }
             self.take(observed);
         }
-        self.outstanding = self.outstanding.saturating_sub(1);
-        if self.outstanding == 0 {
-            self.judge().await;
-        }
     }
 
     pub(super) async fn on_tick(&mut self) {
@@ -52,6 +63,7 @@ impl Watchdog {
         self.close_old();
         let targets: Vec<_> = self.live.values().filter_map(Live::target).collect();
         self.outstanding = if targets.is_empty() { 0 } else { self.inputs.sources.start(Arc::new(targets)) };
+        self.outstanding += self.ask_peers();
         for left_out in self.inputs.sources.left_out() {
             metrics::source_skipped(left_out.source, left_out.reads);
         }
