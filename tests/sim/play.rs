@@ -489,6 +489,13 @@ fn one(played: &Played, expected: &Expected) -> Vec<String> {
     for says in expected.says.iter().filter(|says| !last.contains(says.as_str())) {
         wrong.push(format!("{full}: the newest incident does not say \"{says}\": {last}"));
     }
+    if let Some(held) = &expected.held {
+        let of = |e: &&Value| e["regarding"]["name"] == name && e["reason"] == "RolloutHeld";
+        let notes: Vec<&str> = played.evidence.events.iter().filter(of).filter_map(|e| e["note"].as_str()).collect();
+        if !notes.iter().any(|note| note.contains(held)) {
+            wrong.push(format!("{full}: no verdict was held with \"{held}\": {notes:#?}"));
+        }
+    }
     if let Some(evictions) = expected.evictions {
         let done = played.audit.iter().filter(|a| a.succeeded() && a.asked.subresource == "eviction").count();
         if done != evictions {

@@ -91,9 +91,13 @@ pub fn source_skipped(source: &str, total: u64) {
     counter!("lastgood_source_skipped_reads_total", "source" => closed(&SOURCES, source)).absolute(total);
 }
 
+fn peers_label(whole: bool) -> &'static str {
+    if whole { "whole" } else { "missing" }
+}
+
 /// One read of workloads without a trial ended.
 pub fn peers_read(whole: bool) {
-    counter!("lastgood_peer_reads_total", "result" => if whole { "whole" } else { "missing" }).increment(1);
+    counter!("lastgood_peer_reads_total", "result" => peers_label(whole)).increment(1);
 }
 
 /// Workloads without a trial that are read now, and those that are too many to be read.
