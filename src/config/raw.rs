@@ -123,8 +123,20 @@ with_rule_keys! {
 impl RawPolicy {
     /// The rules alone.
     pub(crate) fn into_rules(self) -> RawRules {
-        let Self { name: _, matches: _, mode, watch, min_requests, errors, latency, metrics, calls, health, severity, undo } =
-            self;
+        let Self {
+            name: _,
+            matches: _,
+            mode,
+            watch,
+            min_requests,
+            errors,
+            latency,
+            metrics,
+            calls,
+            health,
+            severity,
+            undo,
+        } = self;
         RawRules { mode, watch, min_requests, errors, latency, metrics, calls, health, severity, undo }
     }
 }

@@ -97,7 +97,8 @@ impl RawProbe {
 impl From<&Rules> for RawRules {
     /// The rules as they would be written with every key given.
     fn from(rules: &Rules) -> Self {
-        let Rules { policy: _, mode, watch, min_requests, errors, latency, metrics, calls, health, severity, undo } = rules;
+        let Rules { policy: _, mode, watch, min_requests, errors, latency, metrics, calls, health, severity, undo } =
+            rules;
         let MetricsRule { preset, custom, port, path } = metrics;
         let UndoRules {
             max_per_workload,

@@ -68,7 +68,20 @@ impl Thresholds {
             let RawRules { mode, watch, min_requests, errors, latency, metrics, calls, health, severity, undo } =
                 (&*p.rules).into();
             let (name, matches) = (Some(Label(p.name.clone())), Some(p.raw_match().clone()));
-            RawPolicy { name, matches, mode, watch, min_requests, errors, latency, metrics, calls, health, severity, undo }
+            RawPolicy {
+                name,
+                matches,
+                mode,
+                watch,
+                min_requests,
+                errors,
+                latency,
+                metrics,
+                calls,
+                health,
+                severity,
+                undo,
+            }
         };
         notation.write(&RawThresholds {
             api_version: Some(API_VERSION.into()),

@@ -94,11 +94,7 @@ trait Source: Send + Sync {
     /// Reads once for all trials.
     fn read(&self, trials: Arc<Vec<TrialTarget>>) -> BoxFuture<'_, Read>;
     /// Reads the totals of workloads without a trial; `None` when it cannot.
-    fn peers(
-        &self,
-        trials: Arc<Vec<TrialTarget>>,
-        peers: Arc<Vec<TrialTarget>>,
-    ) -> Option<BoxFuture<'_, PeerRead>> {
+    fn peers(&self, trials: Arc<Vec<TrialTarget>>, peers: Arc<Vec<TrialTarget>>) -> Option<BoxFuture<'_, PeerRead>> {
         let _ = (trials, peers);
         None
     }

@@ -83,11 +83,7 @@ impl Watchdog {
         let target = |view: &&WorkloadView| TrialTarget {
             workload: view.id.clone(),
             rules: self.rules_of(&view.id),
-            pods: if at_pods {
-                self.pod_watches.neighbours(&view.id, &view.uid, PODS_EACH)
-            } else {
-                Vec::new()
-            },
+            pods: if at_pods { self.pod_watches.neighbours(&view.id, &view.uid, PODS_EACH) } else { Vec::new() },
             gone: Vec::new(),
         };
         let peers: Vec<TrialTarget> = chosen.iter().map(target).collect();

@@ -40,20 +40,14 @@ pub(super) fn expression(mesh: Mesh, scope: &Scope) -> String {
         ),
         Mesh::Linkerd => (
             "namespace, deployment, statefulset, daemonset, dst_namespace, dst_deployment, dst_statefulset, dst_daemonset",
-            format!(
-                "response_total{{direction=\"outbound\",dst_namespace!=\"\",{}}}",
-                scope.pods("namespace", "pod")
-            ),
+            format!("response_total{{direction=\"outbound\",dst_namespace!=\"\",{}}}", scope.pods("namespace", "pod")),
         ),
     };
     format!("label_replace(count by ({by}) ({what}), {}, \"edge\", \"\", \"\")", quote(MARK))
 }
 
 /// The callees of each workload that an answer names. Both ends must be among `workloads`.
-pub(super) fn read(
-    workloads: &[TrialTarget],
-    answers: &[(Mesh, Vec<Series>)],
-) -> Vec<(WorkloadId, Vec<WorkloadId>)> {
+pub(super) fn read(workloads: &[TrialTarget], answers: &[(Mesh, Vec<Series>)]) -> Vec<(WorkloadId, Vec<WorkloadId>)> {
     let known: BTreeSet<&WorkloadId> = workloads.iter().map(|target| &target.workload).collect();
     let mut calls: BTreeMap<&WorkloadId, BTreeSet<&WorkloadId>> = BTreeMap::new();
     for (mesh, series) in answers.iter().flat_map(|(mesh, answer)| answer.iter().map(move |series| (*mesh, series))) {
@@ -133,7 +127,9 @@ mod tests {
         ];
         let told: Vec<String> = read(&all, &answers)
             .iter()
-            .map(|(caller, callees)| format!("{caller}: {}", callees.iter().map(|c| c.name.as_str()).collect::<String>()))
+            .map(|(caller, callees)| {
+                format!("{caller}: {}", callees.iter().map(|c| c.name.as_str()).collect::<String>())
+            })
             .collect();
         assert_eq!(told, ["shop/Deployment/pay: db", "shop/Deployment/web: pay"]);
     }

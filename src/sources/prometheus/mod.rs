@@ -212,11 +212,7 @@ impl Source for Prometheus {
         Box::pin(async move { self.read_all(&trials).await })
     }
 
-    fn peers(
-        &self,
-        trials: Arc<Vec<TrialTarget>>,
-        peers: Arc<Vec<TrialTarget>>,
-    ) -> Option<BoxFuture<'_, PeerRead>> {
+    fn peers(&self, trials: Arc<Vec<TrialTarget>>, peers: Arc<Vec<TrialTarget>>) -> Option<BoxFuture<'_, PeerRead>> {
         Some(Box::pin(async move { self.read_peers(&trials, &peers).await }))
     }
 

@@ -133,18 +133,4 @@ pub(super) fn by_name(pod: &str) -> impl Iterator<Item = (Kind, &str)> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pods_name_tells_whose_it_may_be() {
-        let of = |pod| by_name(pod).map(|(kind, name)| format!("{kind}/{name}")).collect::<Vec<_>>();
-        assert_eq!(of("web-5c98d7f6b4-x2x9z"), ["DaemonSet/web-5c98d7f6b4", "Deployment/web"]);
-        assert_eq!(of("db-0"), ["StatefulSet/db"]);
-        assert_eq!(of("node-agent-x2x9z"), ["DaemonSet/node-agent"], "\"agent\" is no hash");
-        assert_eq!(of("a-24567"), ["StatefulSet/a", "DaemonSet/a"]);
-        for nobodys in ["web", "", "-", "web-", "web-admin", "web-job-abcde"] {
-            assert!(of(nobodys).is_empty(), "{nobodys}");
-        }
-    }
-}
+mod tests;

@@ -248,11 +248,7 @@ impl Source for Scrape {
         Box::pin(async move { self.read_all(&trials).await })
     }
 
-    fn peers(
-        &self,
-        _: Arc<Vec<TrialTarget>>,
-        peers: Arc<Vec<TrialTarget>>,
-    ) -> Option<BoxFuture<'_, PeerRead>> {
+    fn peers(&self, _: Arc<Vec<TrialTarget>>, peers: Arc<Vec<TrialTarget>>) -> Option<BoxFuture<'_, PeerRead>> {
         Some(Box::pin(async move { self.read_peers(&peers).await }))
     }
 
