@@ -208,6 +208,19 @@ mod tests {
     }
 
     #[test]
+    fn a_neighbours_ready_pods_are_known_by_their_controller() {
+        let id = |kind, name: &str| WorkloadId::new("shop", kind, name);
+        let of = |owner, id: &WorkloadId| {
+            PodView::of(&pod("x", owner).0.expect("a pod")).neighbour(id, "uid-of-it").is_some()
+        };
+        let web_api = ("ReplicaSet", "web-api-5c98", "u1");
+        assert!(of(web_api, &id(Kind::Deployment, "web-api")));
+        assert!(!of(web_api, &id(Kind::Deployment, "web")), "of another whose name begins alike");
+        assert!(of(("DaemonSet", "agent", "uid-of-it"), &id(Kind::DaemonSet, "agent")));
+        assert!(!of(("DaemonSet", "agent", "u2"), &id(Kind::DaemonSet, "agent")), "of an earlier one of that name");
+    }
+
+    #[test]
     fn what_a_new_list_lacks_is_gone() {
         let mut known = Known::default();
         known.watched.insert(1, members(Kind::Deployment, "web", "ReplicaSet/web-5c98"));

@@ -229,7 +229,6 @@ impl Sources {
     ) -> usize {
         let Some(slot) = self.witness.as_ref().filter(|_| !peers.is_empty()) else { return 0 };
         if slot.busy.swap(true, Ordering::AcqRel) {
-            slot.skipped.fetch_add(1, Ordering::Relaxed);
             return 0;
         }
         let (source, readings, busy) = (Arc::clone(&slot.source), self.readings.clone(), Arc::clone(&slot.busy));

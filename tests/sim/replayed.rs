@@ -10,6 +10,7 @@ use lastgood::{
     domain::{HoldReason, Observation, Observed, Verdict},
     replay::{Action, Line, Replay},
 };
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// Every verdict of a workload, and whether it would have been undone.
@@ -49,4 +50,21 @@ fn what_peers_and_callees_did_is_on_the_tape() {
         };
         assert!(played.tape.iter().any(|observed| told(&observed)), "{name}");
     }
+}
+
+#[test]
+fn thresholds_of_today_say_whom_a_recorded_workload_calls() {
+    let story = story::named("callee-broke-first");
+    let mut played = play(&story, &Plan { record: true, ..Plan::default() });
+    for observed in &mut played.tape {
+        if let Observation::Workload { calls, .. } = &mut observed.what {
+            calls.clear();
+        }
+    }
+    let seen = |own| replayed(&played.tape, &life::thresholds(&own), "web");
+    assert!(seen(Value::Null).iter().any(|(_, undone)| *undone), "nobody knows that it calls anybody");
+    let policies = json!([{"name": "web", "match": {"names": ["web"]}, "calls": ["pay"]}]);
+    let seen = seen(json!({"policies": policies}));
+    assert!(seen.contains(&(Verdict::Hold(HoldReason::Dependency), false)), "{seen:?}");
+    assert!(seen.iter().all(|(_, undone)| !undone), "{seen:?}");
 }
