@@ -218,18 +218,13 @@ impl Sources {
     }
 
     /// Starts one read of workloads without a trial, as totals of each; see [`PEERS`]. It ends before `deadline`,
-    /// whatever it has not read by then is missing. Tells how many readings will come of it: one, or none when
-    /// there is nobody to ask or the read before still runs.
+    /// whatever it has not read by then is missing. Tells whether a reading will come of it: not when there is nobody
+    /// to ask or the read before still runs.
     #[allow(clippy::needless_pass_by_value, reason = "the task keeps its own handles")]
-    pub fn start_peers(
-        &self,
-        trials: Arc<Vec<TrialTarget>>,
-        peers: Arc<Vec<TrialTarget>>,
-        deadline: Duration,
-    ) -> usize {
-        let Some(slot) = self.witness.as_ref().filter(|_| !peers.is_empty()) else { return 0 };
+    pub fn start_peers(&self, trials: Arc<Vec<TrialTarget>>, peers: Arc<Vec<TrialTarget>>, deadline: Duration) -> bool {
+        let Some(slot) = self.witness.as_ref().filter(|_| !peers.is_empty()) else { return false };
         if slot.busy.swap(true, Ordering::AcqRel) {
-            return 0;
+            return false;
         }
         let (source, readings, busy) = (Arc::clone(&slot.source), self.readings.clone(), Arc::clone(&slot.busy));
         self.runtime.spawn(async move {
@@ -255,7 +250,7 @@ impl Sources {
             let _ = readings.send(reading).await;
             busy.store(false, Ordering::Release);
         });
-        1
+        true
     }
 
     /// The past of one trial's pods: raw cumulative counters by range query, ordered by time.

@@ -40,6 +40,10 @@ struct Bounds {
 pub(super) struct Witnesses {
     /// Whether they were wanted at the last look.
     wanted: bool,
+    /// Whether the tick waits for a read of them.
+    pub owed: bool,
+    /// Whether the last read ran out of time: then no tick waits for the next one.
+    late: bool,
     /// Who calls whom, as a mesh says.
     mesh: BTreeMap<WorkloadId, Vec<WorkloadId>>,
     /// What the analysis was told of that, and of what people wrote.
@@ -56,15 +60,15 @@ impl Witnesses {
 }
 
 impl Watchdog {
-    /// Starts to read peers, if the evidence against anybody rises. Tells how many readings will come of it.
-    pub(super) fn ask_peers(&mut self) -> usize {
+    /// Starts to read peers, if the evidence against anybody rises. Tells whether the tick is to wait for them.
+    pub(super) fn ask_peers(&mut self) -> bool {
         let rising: BTreeSet<WorkloadId> = self.docket.wants_peers().cloned().collect();
         let wanted = !rising.is_empty();
         if !wanted {
             if std::mem::take(&mut self.witnesses.wanted) {
                 metrics::peers(0, 0);
             }
-            return 0;
+            return false;
         }
         self.witnesses.wanted = true;
         let at_pods = self.inputs.sources.needs_addresses_of_peers();
@@ -91,17 +95,26 @@ impl Watchdog {
             self.tell_calls(&peer.workload);
         }
         let trials = Arc::new(self.live.values().filter_map(Live::target).collect());
-        let patience = (self.inputs.interval / 2).clamp(*PATIENCE.start(), *PATIENCE.end());
-        self.inputs.sources.start_peers(trials, Arc::new(peers), patience)
+        let started = self.inputs.sources.start_peers(trials, Arc::new(peers), self.patience());
+        let waits = started && !self.witnesses.late;
+        self.witnesses.owed |= waits;
+        waits
     }
 
-    /// Whether peers are wanted that were not wanted before: their past is read at once, not at the next tick.
-    pub(super) fn peers_just_wanted(&self) -> bool {
-        !self.witnesses.wanted && self.docket.wants_peers().next().is_some()
+    fn patience(&self) -> Duration {
+        (self.inputs.interval / 2).clamp(*PATIENCE.start(), *PATIENCE.end())
+    }
+
+    /// When peers are wanted that were not wanted before, they are read at once, and not at the next tick: nobody is
+    /// convicted unheard. Tells whether that is worth waiting for.
+    pub(super) fn hear_peers_first(&mut self) -> bool {
+        !self.witnesses.wanted && self.docket.wants_peers().next().is_some() && self.ask_peers()
     }
 
     /// What was read of peers.
     pub(super) fn on_peers(&mut self, reading: Reading) {
+        self.witnesses.owed = false;
+        self.witnesses.late = reading.took >= self.patience();
         for observed in &reading.observed {
             // A rollout that began meanwhile is measured by itself, and these counts are not comparable with its own.
             let on_trial = |workload| self.live.contains_key(workload);

@@ -183,6 +183,8 @@ impl Watchdog {
                     live.pods_listed = true;
                 }
                 self.begin(&id, &observed);
+                // After a restart its past alone may convict it.
+                self.hear_peers_first();
                 // At once, not at the next tick: the old pods may be gone by then, and with them what they
                 // would have said beside the new ones.
                 if self.outstanding == 0 {

@@ -22,13 +22,10 @@ impl Watchdog {
             self.on_peers(reading);
         } else {
             self.on_signals(&reading);
+            self.outstanding = self.outstanding.saturating_sub(1);
         }
-        self.outstanding = self.outstanding.saturating_sub(1);
-        if self.outstanding == 0 {
+        if self.outstanding == 0 && !self.witnesses.owed {
             self.judge().await;
-            if self.peers_just_wanted() {
-                self.outstanding += self.ask_peers();
-            }
         }
     }
 
@@ -63,11 +60,11 @@ impl Watchdog {
         self.close_old();
         let targets: Vec<_> = self.live.values().filter_map(Live::target).collect();
         self.outstanding = if targets.is_empty() { 0 } else { self.inputs.sources.start(Arc::new(targets)) };
-        self.outstanding += self.ask_peers();
+        self.ask_peers();
         for left_out in self.inputs.sources.left_out() {
             metrics::source_skipped(left_out.source, left_out.reads);
         }
-        if self.outstanding == 0 {
+        if self.outstanding == 0 && !self.witnesses.owed {
             self.judge().await;
         }
     }
@@ -76,7 +73,13 @@ impl Watchdog {
     pub(super) async fn judge(&mut self) {
         let started = Instant::now();
         let now = self.inputs.clock.now();
-        for judgement in self.docket.judge(now) {
+        let judgements = self.docket.judge(now);
+        let unheard = self.hear_peers_first();
+        for judgement in judgements {
+            if unheard && matches!(judgement.verdict, Verdict::Fail(_)) {
+                // A moment later, with what the others did.
+                continue;
+            }
             // After an undo the convicting trial stays in the docket until the watch of the undo takes it over.
             let of_trial = |live: &&mut Live| live.purpose == Purpose::Trial && live.to == judgement.to;
             let Some(live) = self.live.get_mut(&judgement.workload).filter(of_trial) else { continue };
