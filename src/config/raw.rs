@@ -30,21 +30,6 @@ pub(crate) struct RawThresholds {
     pub(crate) policies: Option<Vec<RawPolicy>>,
 }
 
-/// The one version of the format.
-#[derive(JsonSchema)]
-pub(crate) enum ApiVersion {
-    #[serde(rename = "lastgood.dev/v1")]
-    #[allow(dead_code)]
-    V1,
-}
-
-/// The one kind of file.
-#[derive(JsonSchema)]
-pub(crate) enum FileKind {
-    #[allow(dead_code)]
-    Thresholds,
-}
-
 /// The keys of a rule, once for the defaults and once for a policy. (`serde(flatten)` would share
 /// them too, but it loses places and the refusal of unknown keys.)
 macro_rules! with_rule_keys {

@@ -189,6 +189,21 @@ text_values! {
         schema { "type": ["integer", "string"], "minimum": 1, "maximum": 1_000_000_000, "pattern": "^[0-9]+$", "examples": [300] };
 }
 
+/// The one version of the format.
+#[derive(JsonSchema)]
+pub(crate) enum ApiVersion {
+    #[serde(rename = "lastgood.dev/v1")]
+    #[allow(dead_code)]
+    V1,
+}
+
+/// The one kind of file.
+#[derive(JsonSchema)]
+pub(crate) enum FileKind {
+    #[allow(dead_code)]
+    Thresholds,
+}
+
 const DURATION: &str = r"^\s*([0-9.]+\s*(ms|s|m|h|d)\s*)+$";
 const SHARE: &str = r"^\s*[0-9.]+\s*%?\s*$";
 
