@@ -298,6 +298,11 @@ impl Docket {
         })
     }
 
+    /// Workloads on trial whose evidence rises: those for which it is worth knowing what others do meanwhile.
+    pub fn wants_peers(&self) -> impl Iterator<Item = &WorkloadId> {
+        self.trials.iter().filter(|(_, trial)| trial.rises()).map(|(id, _)| id)
+    }
+
     /// Workloads with a live trial.
     pub fn trial_ids(&self) -> impl Iterator<Item = &WorkloadId> {
         self.trials.keys()

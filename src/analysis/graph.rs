@@ -30,6 +30,11 @@ impl Graph {
         self.callees.is_empty()
     }
 
+    /// Whether anything is known of who calls a workload or whom it calls.
+    pub(super) fn knows(&self, id: &WorkloadId) -> bool {
+        self.callees.contains_key(id) || self.callees.values().any(|callees| callees.contains(id))
+    }
+
     /// Everything that a workload depends on, the nearest first; a few calls deep.
     pub(super) fn callees(&self, of: &WorkloadId) -> Vec<&WorkloadId> {
         reach(of, &|id| self.callees.get(id).into_iter().flatten().collect())

@@ -116,6 +116,11 @@ impl Probes {
         self.books.iter().map(|(name, book)| book.judge(name, t0, roster, to, grace, t)).collect()
     }
 
+    /// Whether a new pod, or the Service, has failed twice in a row.
+    pub(super) fn failing(&self) -> bool {
+        self.books.values().flat_map(|book| book.new.values().chain([&book.service])).any(|streak| streak.fails >= 2)
+    }
+
     /// Whether anything answered at all.
     pub(super) fn measured(&self) -> bool {
         self.books.values().any(|book| !book.new.is_empty() || book.service.last.is_some())

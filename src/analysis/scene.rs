@@ -133,7 +133,7 @@ impl Scene<'_> {
 
     /// Gate 3: a callee that broke first or with us; one that was rolled out itself is blamed.
     fn culprit(&self, me: &WorkloadId, asked: &Ask<'_>) -> Option<Culprit<'_>> {
-        if self.graph.is_empty() {
+        if !self.graph.knows(me) {
             return self.culprit_by_namespace(me, asked);
         }
         let callees = self.graph.callees(me);
@@ -169,7 +169,7 @@ impl Scene<'_> {
         })
     }
 
-    /// Without a graph: who is of the same namespace and was broken clearly before us.
+    /// Where the graph does not know us: who is of the same namespace and was broken clearly before us.
     fn culprit_by_namespace(&self, me: &WorkloadId, asked: &Ask<'_>) -> Option<Culprit<'_>> {
         let near = |id: &WorkloadId| id != me && id.namespace == me.namespace;
         let earlier = |onset: Seconds| onset <= asked.onset - ONSET_SLACK;

@@ -302,6 +302,15 @@ impl Trial {
         self.roster.forget(t);
     }
 
+    /// Whether any of its tests has gone a good part of the way to a conviction, or one of its probes fails.
+    pub(super) fn rises(&self) -> bool {
+        let errors = self.errors.as_ref().map(|family| &family.evidence);
+        let latency = self.latency.tested().map(|slow| slow.evidence());
+        let callers = self.callers.test().map(|(_, evidence)| evidence);
+        let counted = [errors, latency, callers].into_iter().flatten();
+        counted.into_iter().any(|test| test.log_e() >= RISING) || self.probes.failing()
+    }
+
     /// Takes note of who is blamed instead.
     pub(super) fn wait_for(&mut self, blamed: Option<WorkloadId>, t: Seconds) {
         if let Some(blamed) = blamed

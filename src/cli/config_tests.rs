@@ -108,6 +108,7 @@ latency:
   floor: 20ms
 metrics:
   preset: auto
+calls: []
 health: []
 severity:
   high:

@@ -12,6 +12,7 @@ use super::{
     pods::{Members, PodSeen, PodView},
     watch::guarded,
 };
+use crate::domain::{PodTarget, WorkloadId};
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, ResourceExt, core::DeserializeGuard, runtime::watcher::Event};
@@ -76,6 +77,14 @@ impl PodWatches {
             pods
         };
         (PodWatch { namespace, number }, pods)
+    }
+
+    /// Ready pods of a workload that is not watched itself, at most so many: where their namespace is watched for
+    /// another one's sake, they are known.
+    pub fn neighbours(&self, id: &WorkloadId, uid: &str, most: usize) -> Vec<PodTarget> {
+        let Some(namespace) = self.open.get(&id.namespace).and_then(Weak::upgrade) else { return Vec::new() };
+        let known = lock(&namespace.known);
+        known.pods.values().filter_map(|pod| pod.neighbour(id, uid)).take(most).collect()
     }
 }
 
@@ -196,6 +205,19 @@ mod tests {
             assert!(known.take(Event::Apply(pod("x", owner))).is_empty(), "{owner:?}");
         }
         assert_eq!(known.pods.len(), 3, "kept for rollouts that begin later");
+    }
+
+    #[test]
+    fn a_neighbours_ready_pods_are_known_by_their_controller() {
+        let id = |kind, name: &str| WorkloadId::new("shop", kind, name);
+        let of = |owner, id: &WorkloadId| {
+            PodView::of(&pod("x", owner).0.expect("a pod")).neighbour(id, "uid-of-it").is_some()
+        };
+        let web_api = ("ReplicaSet", "web-api-5c98", "u1");
+        assert!(of(web_api, &id(Kind::Deployment, "web-api")));
+        assert!(!of(web_api, &id(Kind::Deployment, "web")), "of another whose name begins alike");
+        assert!(of(("DaemonSet", "agent", "uid-of-it"), &id(Kind::DaemonSet, "agent")));
+        assert!(!of(("DaemonSet", "agent", "u2"), &id(Kind::DaemonSet, "agent")), "of an earlier one of that name");
     }
 
     #[test]

@@ -136,6 +136,19 @@ impl PodView {
         self
     }
 
+    /// Where it can be reached, if it is a Ready pod of this workload. A Deployment's is told by the name of its
+    /// ReplicaSet: which revision it is of does not matter here.
+    pub(super) fn neighbour(&self, id: &WorkloadId, uid: &str) -> Option<PodTarget> {
+        let owner = self.owner.as_ref().filter(|_| self.ready)?;
+        let ours = match id.kind {
+            Kind::Deployment => {
+                owner.kind == "ReplicaSet" && owner.name.rsplit_once('-').is_some_and(|(name, _)| name == id.name)
+            }
+            Kind::StatefulSet | Kind::DaemonSet => owner.uid == uid,
+        };
+        ours.then(|| self.target(Revision::from("")))
+    }
+
     fn of_workload(&self, id: &WorkloadId, revision: &Revision) -> PodSeen {
         let state = PodState {
             pod: self.name.clone(),
@@ -151,15 +164,18 @@ impl PodView {
             created: self.created,
             ready_since: self.ready_since,
         };
-        let target = PodTarget {
+        PodSeen { state, target: self.target(revision.clone()) }
+    }
+
+    fn target(&self, revision: Revision) -> PodTarget {
+        PodTarget {
             pod: self.name.clone(),
-            revision: revision.clone(),
+            revision,
             address: self.address,
             ready: self.ready,
             scrape: self.scrape.clone(),
             port: self.port,
-        };
-        PodSeen { state, target }
+        }
     }
 }
 

@@ -7,16 +7,17 @@
 use super::{
     fault::nearest,
     raw::PresetName,
-    values::{ErrorShare, HttpPath, Increase, Port, Watch},
+    resolve::CALLS_MAX,
+    values::{CalleeText, ErrorShare, HttpPath, Increase, Port, Watch},
     wrong::short,
 };
-use crate::domain::{Mode, PREFIX, Preset, Rules};
+use crate::domain::{Callee, Mode, PREFIX, Preset, Rules};
 use serde::Deserialize;
 use std::{collections::BTreeMap, sync::Arc};
 
 /// The keys after the prefix.
-pub const RULE_ANNOTATIONS: [&str; 7] =
-    ["mode", "errors-max", "latency-max-increase", "watch", "metrics-port", "metrics-path", "preset"];
+pub const RULE_ANNOTATIONS: [&str; 8] =
+    ["mode", "errors-max", "latency-max-increase", "watch", "metrics-port", "metrics-path", "preset", "calls"];
 
 /// What a workload's annotations ask for.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -28,6 +29,7 @@ pub(crate) struct Overrides {
     port: Option<u16>,
     path: Option<String>,
     preset: Option<Preset>,
+    calls: Option<Vec<Callee>>,
     faults: Vec<String>,
 }
 
@@ -47,6 +49,7 @@ impl Overrides {
                 "metrics-port" => Port::read(value).map(|x| found.port = Some(x.0)),
                 "metrics-path" => HttpPath::read(value).map(|x| found.path = Some(x.0)),
                 "preset" => word::<PresetName>(value, &PRESETS).map(|p| found.preset = Some(p.into())),
+                "calls" => read_calls(value).map(|calls| found.calls = Some(calls)),
                 _ => match nearest(name, RULE_ANNOTATIONS) {
                     // Other annotations under our prefix belong to other parts of Lastgood.
                     Some(near) if near != name => {
@@ -68,7 +71,7 @@ impl Overrides {
         if self == Self::default() {
             return (Arc::clone(base), Vec::new());
         }
-        let Self { mode, errors_max, latency_max_increase, watch, port, path, preset, mut faults } = self;
+        let Self { mode, errors_max, latency_max_increase, watch, port, path, preset, calls, mut faults } = self;
         let mut rules = Rules::clone(base);
         rules.mode = mode.unwrap_or(rules.mode);
         rules.errors.max = errors_max.unwrap_or(rules.errors.max);
@@ -76,6 +79,9 @@ impl Overrides {
         rules.watch = watch.unwrap_or(rules.watch);
         rules.metrics.port = port.or(rules.metrics.port);
         rules.metrics.path = path.or(rules.metrics.path);
+        if let Some(calls) = calls {
+            rules.calls = calls;
+        }
         match preset {
             Some(Preset::Custom) if rules.metrics.custom.is_none() => faults.push(format!(
                 "annotation {PREFIX}preset: \"custom\" needs queries, and the policy \"{}\" has none: write them in the thresholds file",
@@ -94,6 +100,15 @@ impl Overrides {
         }
         (Arc::new(rules), faults)
     }
+}
+
+/// `payments, shop/Deployment/db`; nothing at all calls nobody.
+fn read_calls(value: &str) -> Result<Vec<Callee>, String> {
+    let names = value.split(',').map(str::trim).filter(|name| !name.is_empty());
+    if names.clone().count() > CALLS_MAX {
+        return Err(format!("more than {CALLS_MAX} workloads are named; name those without which it cannot answer"));
+    }
+    names.map(|name| CalleeText::read(name).map(|callee| callee.0)).collect()
 }
 
 /// The words of [`PresetName`]; a test keeps them in step.

@@ -30,21 +30,6 @@ pub(crate) struct RawThresholds {
     pub(crate) policies: Option<Vec<RawPolicy>>,
 }
 
-/// The one version of the format.
-#[derive(JsonSchema)]
-pub(crate) enum ApiVersion {
-    #[serde(rename = "lastgood.dev/v1")]
-    #[allow(dead_code)]
-    V1,
-}
-
-/// The one kind of file.
-#[derive(JsonSchema)]
-pub(crate) enum FileKind {
-    #[allow(dead_code)]
-    Thresholds,
-}
-
 /// The keys of a rule, once for the defaults and once for a policy. (`serde(flatten)` would share
 /// them too, but it loses places and the refusal of unknown keys.)
 macro_rules! with_rule_keys {
@@ -78,6 +63,11 @@ macro_rules! with_rule_keys {
             #[serde(default, skip_serializing_if = "Option::is_none")]
             #[schemars(with = "RawMetrics")]
             pub(crate) metrics: Option<RawMetrics>,
+            /// Workloads that it calls; `payments` is one of its own namespace. What breaks there first is not blamed
+            /// on this one. A policy's list replaces the one of the defaults.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            #[schemars(with = "Vec<CalleeText>", length(max = 100))]
+            pub(crate) calls: Option<Vec<CalleeText>>,
             /// Health probes. A policy's list replaces the one of the defaults.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             #[schemars(with = "Vec<RawProbe>")]
@@ -118,9 +108,21 @@ with_rule_keys! {
 impl RawPolicy {
     /// The rules alone.
     pub(crate) fn into_rules(self) -> RawRules {
-        let Self { name: _, matches: _, mode, watch, min_requests, errors, latency, metrics, health, severity, undo } =
-            self;
-        RawRules { mode, watch, min_requests, errors, latency, metrics, health, severity, undo }
+        let Self {
+            name: _,
+            matches: _,
+            mode,
+            watch,
+            min_requests,
+            errors,
+            latency,
+            metrics,
+            calls,
+            health,
+            severity,
+            undo,
+        } = self;
+        RawRules { mode, watch, min_requests, errors, latency, metrics, calls, health, severity, undo }
     }
 }
 

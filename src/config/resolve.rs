@@ -17,6 +17,8 @@ use std::time::Duration;
 
 /// Deadline of a probe that names none.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
+/// Workloads that one may be said to call.
+pub(crate) const CALLS_MAX: usize = 100;
 
 impl RawRules {
     /// The rules that these keys make of `base`. Whether they make sense is [`check_rules`]'s concern.
@@ -43,6 +45,7 @@ impl RawRules {
         if rules.metrics.preset != Preset::Custom {
             rules.metrics.custom = None;
         }
+        set(&mut rules.calls, self.calls.as_ref().map(|all| all.iter().map(|x| x.0.clone()).collect()));
         set(&mut rules.health, self.health.as_ref().map(|probes| probes.iter().map(RawProbe::to_probe).collect()));
         if let Some(severity) = &self.severity {
             let window = severity.high.as_ref().and_then(|high| high.hotfix_window.as_ref());
@@ -94,7 +97,8 @@ impl RawProbe {
 impl From<&Rules> for RawRules {
     /// The rules as they would be written with every key given.
     fn from(rules: &Rules) -> Self {
-        let Rules { policy: _, mode, watch, min_requests, errors, latency, metrics, health, severity, undo } = rules;
+        let Rules { policy: _, mode, watch, min_requests, errors, latency, metrics, calls, health, severity, undo } =
+            rules;
         let MetricsRule { preset, custom, port, path } = metrics;
         let UndoRules {
             max_per_workload,
@@ -124,6 +128,7 @@ impl From<&Rules> for RawRules {
                 port: port.map(Port),
                 path: path.clone().map(HttpPath),
             }),
+            calls: Some(calls.iter().cloned().map(CalleeText).collect()),
             health: Some(
                 health
                     .iter()
@@ -223,6 +228,10 @@ pub(crate) fn check_rules(
             let path = ["health", &i.to_string(), "name"];
             block.fault(faults, &path, format!("two probes are named \"{}\"", probe.name), "give each its own name");
         }
+    }
+    if raw.calls.as_ref().is_some_and(|calls| calls.len() > CALLS_MAX) {
+        let message = format!("{} workloads are called, and {CALLS_MAX} are the most", rules.calls.len());
+        block.fault(faults, &["calls"], message, "name those without which it cannot answer");
     }
     let Some(undo) = &raw.undo else {
         return acting(raw, rules, block, faults);

@@ -1,5 +1,5 @@
 use super::*;
-use crate::domain::{Brake, Mode, Owner, Preset, ProbeVia, Scheme};
+use crate::domain::{Brake, Mode, Owner, Preset, ProbeVia, Scheme, WorkloadId};
 use proptest::prelude::*;
 use std::time::Duration;
 
@@ -231,6 +231,7 @@ fn annotations_win_over_policies() {
             ("lastgood.dev/metrics-port", "9102"),
             ("lastgood.dev/metrics-path", "/m"),
             ("lastgood.dev/preset", "spring"),
+            ("lastgood.dev/calls", "payments, bank/ledger,shop/Deployment/db "),
             ("lastgood.dev.example/mode", "nonsense"),
         ],
     );
@@ -239,6 +240,25 @@ fn annotations_win_over_policies() {
     assert!((r.rules.errors.max - 0.02).abs() < 1e-12 && (r.rules.latency.max_increase - 0.25).abs() < 1e-12);
     assert_eq!((r.rules.metrics.port, r.rules.metrics.path.as_deref()), (Some(9102), Some("/m")));
     assert_eq!(r.rules.metrics.preset, Preset::Spring);
+    let calls: Vec<String> = r.rules.calls.iter().map(ToString::to_string).collect();
+    assert_eq!(calls, ["payments", "bank/ledger", "shop/Deployment/db"]);
+}
+
+#[test]
+fn who_is_called_is_named_as_shortly_as_it_can_be() {
+    let t = parse("defaults: {calls: [db]}\npolicies:\n- {name: a, match: {names: [web]}, calls: [pay, x/sts/y]}\n");
+    let web = WorkloadId::new("shop", Kind::Deployment, "web");
+    let called = |rules: &Rules| {
+        let stateful = |id: &WorkloadId| id.kind == Kind::StatefulSet && id.name == "db";
+        rules.calls.iter().map(|callee| callee.of(&web, stateful).to_string()).collect::<Vec<_>>()
+    };
+    let t = t.unwrap();
+    assert_eq!(called(&t.defaults), ["shop/StatefulSet/db"], "of the kinds that it may be, the one there is");
+    assert_eq!(called(&t.policies[0].rules), ["shop/Deployment/pay", "x/StatefulSet/y"]);
+    let many = (0..101).map(|i| format!("w{i}")).collect::<Vec<_>>().join(",");
+    assert!(faults(&format!("defaults: {{calls: [{many}]}}\n")).contains("101 workloads are called, and 100"));
+    let none = rules_for(&t, "x", &[], &[("lastgood.dev/calls", "")]);
+    assert!(none.rules.calls.is_empty() && none.faults.is_empty(), "{none:?}");
 }
 
 #[test]
@@ -255,6 +275,9 @@ fn an_annotation_that_is_not_understood_takes_away_the_permission_to_act() {
         ("metrics-path", "http://169.254.169.254/", "is not the path of a URL"),
         ("preset", "custom", "needs queries, and the policy \"defaults\" has none"),
         ("preset", "istios", "did you mean \"istio\"?"),
+        ("calls", "a/b/c/d", "\"a/b/c/d\" does not name a workload: write name, namespace/name or"),
+        ("calls", "payments http://x", "does not name a workload"),
+        ("call", "db", "did you mean lastgood.dev/calls?"),
         ("modee", "act", "did you mean lastgood.dev/mode?"),
         ("error-max", "2%", "did you mean lastgood.dev/errors-max?"),
     ] {

@@ -1,7 +1,7 @@
 //! Pure. The scalars of `thresholds.yaml`: read with their unit, checked for range, written back normalised.
 
 use super::{format_duration, parse_duration, wrong::short};
-use crate::domain::Brake;
+use crate::domain::{Brake, Callee};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::{borrow::Cow, time::Duration};
@@ -144,6 +144,13 @@ text_values! {
         },
         write |t| t.clone().into(),
         schema { "type": "string", "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", "maxLength": 63 };
+    /// A workload that is called: `name`, `namespace/name` or `namespace/Kind/name`.
+    CalleeText(Callee)
+        read |t| t.parse().map_err(|_| {
+            format!("\"{}\" does not name a workload; write name, namespace/name or namespace/Kind/name", short(t))
+        }),
+        write |c| c.to_string().into(),
+        schema { "type": "string", "pattern": "^([-a-z0-9.]+/([A-Za-z]+/)?)?[-a-z0-9.]+$", "maxLength": 600, "examples": ["payments", "shop/StatefulSet/db"] };
     /// A name that stands in reports, logs and metrics.
     Label(String)
         read |t| if !t.is_empty() && t.len() <= 63 && t.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) { Ok(t.to_owned()) } else {
@@ -180,6 +187,21 @@ text_values! {
         },
         write |n| Written::Whole(*n),
         schema { "type": ["integer", "string"], "minimum": 1, "maximum": 1_000_000_000, "pattern": "^[0-9]+$", "examples": [300] };
+}
+
+/// The one version of the format.
+#[derive(JsonSchema)]
+pub(crate) enum ApiVersion {
+    #[serde(rename = "lastgood.dev/v1")]
+    #[allow(dead_code)]
+    V1,
+}
+
+/// The one kind of file.
+#[derive(JsonSchema)]
+pub(crate) enum FileKind {
+    #[allow(dead_code)]
+    Thresholds,
 }
 
 const DURATION: &str = r"^\s*([0-9.]+\s*(ms|s|m|h|d)\s*)+$";

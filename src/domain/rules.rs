@@ -1,4 +1,4 @@
-use super::{Owner, Seconds};
+use super::{Callee, Owner, Seconds};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, time::Duration};
 
@@ -43,6 +43,9 @@ pub struct Rules {
     pub latency: LatencyLimit,
     /// Where counts come from.
     pub metrics: MetricsRule,
+    /// Workloads that it calls: what breaks there first is not its own doing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub calls: Vec<Callee>,
     /// Health probes.
     pub health: Vec<HealthProbe>,
     /// What is undone at once, what waits for a person, and what is only told.
@@ -61,6 +64,7 @@ impl Default for Rules {
             errors: ErrorLimit { max: 0.05 },
             latency: LatencyLimit { quantile: 0.95, max_increase: 0.5, floor: Duration::from_millis(20) },
             metrics: MetricsRule::default(),
+            calls: Vec::new(),
             health: Vec::new(),
             severity: SeverityRules::default(),
             undo: UndoRules::default(),

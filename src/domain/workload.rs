@@ -103,6 +103,68 @@ impl<'de> Deserialize<'de> for WorkloadId {
     }
 }
 
+/// A workload that another one calls, as people write it: `payments`, `bank/ledger`, `bank/StatefulSet/ledger`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Callee {
+    /// Its namespace; absent: that of the caller.
+    pub namespace: Option<String>,
+    /// Its kind; absent: whichever there is.
+    pub kind: Option<Kind>,
+    /// Its name.
+    pub name: String,
+}
+
+impl Callee {
+    /// Which workload `caller` means by it: of the kinds that it may be the first that `exists`, else a Deployment.
+    pub fn of(&self, caller: &WorkloadId, exists: impl Fn(&WorkloadId) -> bool) -> WorkloadId {
+        let namespace = self.namespace.as_deref().unwrap_or(&caller.namespace);
+        let of = |kind| WorkloadId::new(namespace, kind, &*self.name);
+        match self.kind {
+            Some(kind) => of(kind),
+            None => Kind::ALL.into_iter().map(of).find(|id| exists(id)).unwrap_or_else(|| of(Kind::Deployment)),
+        }
+    }
+}
+
+impl fmt::Display for Callee {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let namespace = self.namespace.iter().map(String::as_str);
+        let parts: Vec<&str> = namespace.chain(self.kind.map(Kind::as_str)).chain([self.name.as_str()]).collect();
+        f.write_str(&parts.join("/"))
+    }
+}
+
+impl FromStr for Callee {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts: Vec<&str> = text.trim().split('/').collect();
+        let fits = |part: &str| {
+            let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
+            !part.is_empty()
+                && part.len() <= 253
+                && part.chars().all(inner)
+                && !part.starts_with(['-', '.'])
+                && !part.ends_with(['-', '.'])
+        };
+        let (namespace, kind, name) = match parts[..] {
+            [name] => (None, None, name),
+            [namespace, name] => (Some(namespace), None, name),
+            [namespace, kind, name] => (Some(namespace), Some(kind.parse()?), name),
+            _ => (None, None, ""),
+        };
+        if fits(name) && namespace.is_none_or(fits) {
+            return Ok(Self { namespace: namespace.map(str::to_owned), kind, name: name.to_owned() });
+        }
+        Err(format!("\"{text}\" does not name a workload; write name, namespace/name or namespace/Kind/name"))
+    }
+}
+
+impl Serialize for Callee {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
 /// Names one pod; written `namespace/name`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PodId {

@@ -154,6 +154,13 @@ impl Replay {
 
     fn begin(&mut self, t: Seconds, id: &WorkloadId, from: &Revision, to: &Revision) {
         let rules = self.rules(id);
+        let known = |callee: &WorkloadId| self.ledgers.contains_key(callee);
+        let calls: Vec<WorkloadId> = rules.calls.iter().map(|callee| callee.of(id, known)).collect();
+        if !calls.is_empty() {
+            // A trace that names the callees itself has done so before; what people write now wins.
+            let what = Observation::Workload { workload: id.clone(), replicas: 0, calls };
+            self.docket.observe(&Observed { t, what });
+        }
         let ledger = self.ledger(id);
         if let Some(bad) = ledger.undone_to(to) {
             // The undo itself, as a recording shows it: its effect is watched, it is not judged afresh.

@@ -17,6 +17,8 @@ use std::collections::BTreeMap;
 
 /// Seconds between two countings.
 const EVERY: f64 = 1.0;
+/// Calls that are followed deep; a circle of services ends here.
+const DEPTH: usize = 4;
 
 /// What the users of a Service have seen.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -48,6 +50,8 @@ struct Load {
 #[derive(Debug, Clone)]
 pub struct Traffic {
     loads: BTreeMap<Key, Load>,
+    /// Services that a service needs for each of its answers.
+    calls: BTreeMap<Key, Vec<Key>>,
     /// Share of all requests that fail because something that every service needs is down.
     outage: f64,
     counted: Timestamp,
@@ -56,7 +60,7 @@ pub struct Traffic {
 impl Traffic {
     /// Nobody yet.
     pub fn new(now: Timestamp) -> Self {
-        Self { loads: BTreeMap::new(), outage: 0.0, counted: now }
+        Self { loads: BTreeMap::new(), calls: BTreeMap::new(), outage: 0.0, counted: now }
     }
 
     /// So many users come to a Service; zero ends it. What was seen stays.
@@ -68,6 +72,25 @@ impl Traffic {
     /// A dependency that every service shares fails this share of their requests; zero ends it.
     pub fn set_outage(&mut self, share: f64) {
         self.outage = share.clamp(0.0, 1.0);
+    }
+
+    /// A Service needs this other one of its namespace for each of its answers: what fails there fails here.
+    pub fn set_call(&mut self, namespace: &str, service: &str, needed: &str) {
+        let key = |name| Key::new(Resource::Services, namespace, name);
+        self.calls.entry(key(service)).or_default().push(key(needed));
+    }
+
+    /// Share of the answers of a Service that fail with what it needs.
+    fn failing_below(&self, service: &Key, store: &Store, kubelet: &Kubelet, depth: usize) -> f64 {
+        let needed = self.calls.get(service).filter(|_| depth > 0).into_iter().flatten();
+        let well = |needed: &Key| {
+            let pods = endpoints(store, needed);
+            let lives: Vec<_> = pods.iter().filter_map(|pod| kubelet.pod(pod)).filter(|life| life.serves()).collect();
+            let failing: f64 = lives.iter().map(|life| life.behaviour.errors_at(life.age(store.now()))).sum();
+            let own = if lives.is_empty() { 1.0 } else { failing / lives.len() as f64 };
+            (1.0 - own) * (1.0 - self.failing_below(needed, store, kubelet, depth - 1))
+        };
+        1.0 - needed.map(well).product::<f64>()
     }
 
     /// What the users of a Service have seen so far.
@@ -85,7 +108,10 @@ impl Traffic {
     pub fn count(&mut self, store: &Store, kubelet: &mut Kubelet, random: &mut Random) {
         let now = store.now();
         self.counted = now;
-        for (service, load) in &mut self.loads {
+        let below = |service: &Key| self.failing_below(service, store, kubelet, DEPTH);
+        let below: Vec<f64> = self.loads.keys().map(below).collect();
+        for ((service, load), below) in self.loads.iter_mut().zip(below) {
+            let well = (1.0 - self.outage) * (1.0 - below);
             load.owed += load.per_second * EVERY;
             let mut left = load.owed.floor() as u64;
             load.owed -= left as f64;
@@ -99,7 +125,7 @@ impl Traffic {
                     continue;
                 };
                 let own = life.behaviour.errors_at(life.age(now));
-                let (ok, failed) = life.serve(n, 1.0 - (1.0 - own) * (1.0 - self.outage), random);
+                let (ok, failed) = life.serve(n, 1.0 - (1.0 - own) * well, random);
                 load.seen.ok += ok;
                 load.seen.failed += failed;
             }

@@ -13,6 +13,7 @@ mod health;
 mod http;
 mod prometheus;
 mod scrape;
+mod totals;
 
 pub use error::SourceError;
 pub use http::Fault;
@@ -21,7 +22,7 @@ pub use prometheus::history;
 use crate::{
     clock::Clock,
     config::{SourceSettings, Switch},
-    domain::{Observation, Observed, Seconds, TrialTarget},
+    domain::{Observation, Observed, Seconds, TrialTarget, WorkloadId},
     wire::Wire,
 };
 use address::Guard;
@@ -40,6 +41,8 @@ use tokio::{
     time::{Instant, timeout},
 };
 
+/// The name under which workloads without a trial are read.
+pub const PEERS: &str = "peers";
 /// Readings that may wait for the watchdog before sources hold back.
 const WAITING: usize = 64;
 
@@ -50,9 +53,21 @@ pub struct Reading {
     pub source: &'static str,
     /// How long it took.
     pub took: Duration,
-    /// What it saw; the last one is always an [`Observation::Source`]. `ok: false` means that this
-    /// reading holds no measurement; `ok: true` with a reason names what is missing from it.
+    /// What it saw; the last one is always an [`Observation::Source`], but of [`PEERS`]. `ok: false` means that
+    /// this reading holds no measurement; `ok: true` with a reason names what is missing from it.
     pub observed: Vec<Observed>,
+    /// Who calls whom, as far as a mesh says.
+    pub calls: Vec<(WorkloadId, Vec<WorkloadId>)>,
+    /// Of [`PEERS`]: what is missing. It is nobody's outage: without witnesses the trials are judged as they are.
+    pub missing: Option<String>,
+}
+
+/// What a reading of workloads without a trial says.
+#[derive(Debug, Default)]
+struct PeerRead {
+    observed: Vec<Observed>,
+    calls: Vec<(WorkloadId, Vec<WorkloadId>)>,
+    failed: Option<String>,
 }
 
 /// The state of one read: what was measured, and how it went.
@@ -79,6 +94,11 @@ trait Source: Send + Sync {
     fn deadline(&self) -> Duration;
     /// Reads once for all trials.
     fn read(&self, trials: Arc<Vec<TrialTarget>>) -> BoxFuture<'_, Read>;
+    /// Reads the totals of workloads without a trial; `None` when it cannot.
+    fn peers(&self, trials: Arc<Vec<TrialTarget>>, peers: Arc<Vec<TrialTarget>>) -> Option<BoxFuture<'_, PeerRead>> {
+        let _ = (trials, peers);
+        None
+    }
     /// Whether it works at all.
     fn check(&self) -> BoxFuture<'_, Result<String, String>>;
     /// Samples, lines and series skipped as malformed since the start.
@@ -106,6 +126,8 @@ pub struct LeftOut {
 /// All sources.
 pub struct Sources {
     slots: Vec<Slot>,
+    /// Who reads workloads without a trial.
+    witness: Option<Slot>,
     prometheus: Option<Arc<Prometheus>>,
     clock: Clock,
     runtime: Handle,
@@ -158,11 +180,13 @@ impl Sources {
         if scrape {
             all.push(Arc::new(scrape::Scrape::new(&settings.scrape, clock, guard, wire.clone())?));
         }
+        // What counts requests: Prometheus, else the pods themselves.
+        let slot = |source| Slot { source, busy: Arc::default(), skipped: AtomicU64::new(0) };
+        let witness = all.first().cloned().map(slot);
         all.push(Arc::new(health::Health::new(&settings.health, clock, guard, wire.clone())));
         let (readings, received) = mpsc::channel(WAITING);
-        let slots =
-            all.into_iter().map(|source| Slot { source, busy: Arc::default(), skipped: AtomicU64::new(0) }).collect();
-        Ok((Self { slots, prometheus, clock, runtime, readings }, received))
+        let slots = all.into_iter().map(slot).collect();
+        Ok((Self { slots, witness, prometheus, clock, runtime, readings }, received))
     }
 
     /// Starts one read in every source that is idle and has something to do for these trials; a source
@@ -187,6 +211,47 @@ impl Sources {
             });
         }
         started
+    }
+
+    /// Whether workloads without a trial are read at their pods, whose addresses must then be known.
+    pub fn needs_addresses_of_peers(&self) -> bool {
+        self.prometheus.is_none()
+    }
+
+    /// Starts one read of workloads without a trial, as totals of each; see [`PEERS`]. It ends before `deadline`,
+    /// whatever it has not read by then is missing. Tells whether a reading will come of it: not when there is nobody
+    /// to ask or the read before still runs.
+    #[allow(clippy::needless_pass_by_value, reason = "the task keeps its own handles")]
+    pub fn start_peers(&self, trials: Arc<Vec<TrialTarget>>, peers: Arc<Vec<TrialTarget>>, deadline: Duration) -> bool {
+        let Some(slot) = self.witness.as_ref().filter(|_| !peers.is_empty()) else { return false };
+        if slot.busy.swap(true, Ordering::AcqRel) {
+            return false;
+        }
+        let (source, readings, busy) = (Arc::clone(&slot.source), self.readings.clone(), Arc::clone(&slot.busy));
+        self.runtime.spawn(async move {
+            let began = Instant::now();
+            let mut task = tokio::spawn(async move {
+                match source.peers(trials, peers) {
+                    Some(read) => read.await,
+                    None => PeerRead::default(),
+                }
+            });
+            let missing = |why: String| PeerRead { failed: Some(why), ..PeerRead::default() };
+            let read = match timeout(deadline, &mut task).await {
+                Ok(Ok(read)) => read,
+                Ok(Err(_)) => missing("the read broke off (a defect in Lastgood)".into()),
+                Err(_) => {
+                    task.abort();
+                    missing(SourceError::Deadline(deadline).to_string())
+                }
+            };
+            let PeerRead { observed, calls, failed: missing } = read;
+            let reading = Reading { source: PEERS, took: began.elapsed(), observed, calls, missing };
+            // As for a trial's reading.
+            let _ = readings.send(reading).await;
+            busy.store(false, Ordering::Release);
+        });
+        true
     }
 
     /// The past of one trial's pods: raw cumulative counters by range query, ordered by time.
@@ -249,7 +314,7 @@ async fn one_reading(source: Arc<dyn Source>, trials: Arc<Vec<TrialTarget>>, clo
     let mut observed = read.observed;
     let what = Observation::Source { source: name.into(), ok: read.ok, reason: read.reason };
     observed.push(Observed { t: clock.now(), what });
-    Reading { source: name, took: began.elapsed(), observed }
+    Reading { source: name, took: began.elapsed(), observed, calls: Vec::new(), missing: None }
 }
 
 #[cfg(test)]

@@ -83,6 +83,13 @@ impl Source for Slow {
             Read { ok: true, ..Read::default() }
         })
     }
+    fn peers(&self, _: Arc<Vec<TrialTarget>>, _: Arc<Vec<TrialTarget>>) -> Option<BoxFuture<'_, PeerRead>> {
+        Some(Box::pin(async {
+            self.ends.notified().await;
+            assert!(!self.panics, "a defect");
+            PeerRead::default()
+        }))
+    }
     fn check(&self) -> BoxFuture<'_, Result<String, String>> {
         Box::pin(futures::future::pending())
     }
@@ -96,7 +103,8 @@ fn slow(panics: bool) -> (Sources, mpsc::Receiver<Reading>, Arc<Notify>) {
     let (mut sources, readings) =
         Sources::new(&settings(json!({"scrape": {"enabled": "off"}})), Clock::system()).unwrap();
     let source = Arc::new(Slow { ends: Arc::clone(&ends), panics });
-    sources.slots = vec![Slot { source, busy: Arc::default(), skipped: AtomicU64::new(0) }];
+    let slot = || Slot { source: source.clone(), busy: Arc::default(), skipped: AtomicU64::new(0) };
+    (sources.slots, sources.witness) = (vec![slot()], Some(slot()));
     (sources, readings, ends)
 }
 
@@ -122,6 +130,28 @@ async fn fault_43_reads_never_pile_up_and_end_at_their_deadline() {
     assert_eq!(state(&readings.recv().await.unwrap()), (true, String::new()));
     assert_eq!(sources.left_out()[0].reads, 3);
     assert_eq!(sources.check().await, [("slow", Err("no answer before the deadline".into()))]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn peers_that_hang_are_missing_in_time_and_nobodys_outage() {
+    let (sources, mut readings, ends) = slow(false);
+    let peers = || Arc::new(vec![trial("shop", "cart")]);
+    let patience = Duration::from_secs(2);
+    assert!(!sources.start_peers(Arc::default(), Arc::default(), patience), "nobody to read");
+    assert!(sources.start_peers(Arc::default(), peers(), patience));
+    assert!(!sources.start_peers(Arc::default(), peers(), patience), "the read before still runs");
+    let late = readings.recv().await.unwrap();
+    assert_eq!((late.source, late.took), (PEERS, patience));
+    assert_eq!(late.missing.as_deref(), Some("no complete answer within 2s"));
+    assert!(late.observed.is_empty(), "no source is said to be down");
+    tokio::task::yield_now().await;
+    assert!(sources.start_peers(Arc::default(), peers(), patience));
+    ends.notify_one();
+    assert_eq!(readings.recv().await.unwrap().missing, None);
+    let (sources, mut readings, ends) = slow(true);
+    sources.start_peers(Arc::default(), peers(), patience);
+    ends.notify_one();
+    assert!(readings.recv().await.unwrap().missing.unwrap().contains("a defect"));
 }
 
 #[tokio::test]

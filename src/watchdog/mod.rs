@@ -8,6 +8,7 @@
 
 mod live;
 mod opening;
+mod peers;
 mod rollouts;
 mod snapshot;
 mod tick;
@@ -84,6 +85,7 @@ pub struct Watchdog {
     expected_kinds: usize,
     skipped: u64,
     source_states: BTreeMap<String, SourceState>,
+    witnesses: peers::Witnesses,
     /// Readings of this tick that are still out.
     outstanding: usize,
     decisions: mpsc::Sender<Decision>,
@@ -116,6 +118,7 @@ impl Watchdog {
             expected_kinds: Kind::ALL.len(),
             skipped: 0,
             source_states: BTreeMap::new(),
+            witnesses: peers::Witnesses::default(),
             outstanding: 0,
             decisions,
             snapshot,

@@ -107,6 +107,7 @@ impl Watchdog {
             Change::Gone { workload } => {
                 self.close(&workload);
                 self.finished.remove(&workload);
+                self.witnesses.forget(&workload);
             }
         }
     }
@@ -184,6 +185,8 @@ impl Watchdog {
                     live.pods_listed = true;
                 }
                 self.begin(&id, &observed);
+                // After a restart its past alone may convict it.
+                self.hear_peers_first();
                 // At once, not at the next tick: the old pods may be gone by then, and with them what they
                 // would have said beside the new ones.
                 if self.outstanding == 0 {
@@ -210,13 +213,11 @@ impl Watchdog {
         let (conditions, replicas) = (conditions(&live.view), u32::try_from(live.view.progress.desired).unwrap_or(0));
         let purpose = live.purpose;
         let convicted = live.view.undo_id().and_then(|undo| self.inputs.convictions.get(undo)).copied();
-        // A trace tells in lines what the docket is told by calls.
-        for what in [
-            Observation::Workload { workload: id.clone(), replicas, calls: Vec::new() },
-            Observation::Rollout { workload: id.clone(), from: from.clone(), to: to.clone() },
-        ] {
-            self.write_down(&Observed { t: began, what });
-        }
+        let calls = self.calls(id);
+        self.take(&Observed { t: began, what: Observation::Workload { workload: id.clone(), replicas, calls } });
+        // A trace tells in a line what the docket is told by a call.
+        let rollout = Observation::Rollout { workload: id.clone(), from: from.clone(), to: to.clone() };
+        self.write_down(&Observed { t: began, what: rollout });
         match purpose {
             Purpose::Trial => self.docket.open_after(began, proven, id.clone(), from, to, rules),
             Purpose::Recovery => self.docket.watch_recovery(began, id.clone(), from, to, rules, convicted),

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     domain::{Decision, Observation, Observed, Seconds, SourceState, Verdict},
-    sources::Reading,
+    sources::{PEERS, Reading},
     telemetry::metrics,
 };
 use std::sync::Arc;
@@ -18,6 +18,18 @@ const SAY_AGAIN: Seconds = 30.0;
 
 impl Watchdog {
     pub(super) async fn on_reading(&mut self, reading: Reading) {
+        if reading.source == PEERS {
+            self.on_peers(reading);
+        } else {
+            self.on_signals(&reading);
+            self.outstanding = self.outstanding.saturating_sub(1);
+        }
+        if self.outstanding == 0 && !self.witnesses.owed {
+            self.judge().await;
+        }
+    }
+
+    fn on_signals(&mut self, reading: &Reading) {
         let now = self.inputs.clock.now();
         for observed in &reading.observed {
             if let Observation::Source { source, ok, reason } = &observed.what {
@@ -38,10 +50,6 @@ impl Watchdog {
             }
             self.take(observed);
         }
-        self.outstanding = self.outstanding.saturating_sub(1);
-        if self.outstanding == 0 {
-            self.judge().await;
-        }
     }
 
     pub(super) async fn on_tick(&mut self) {
@@ -52,10 +60,11 @@ impl Watchdog {
         self.close_old();
         let targets: Vec<_> = self.live.values().filter_map(Live::target).collect();
         self.outstanding = if targets.is_empty() { 0 } else { self.inputs.sources.start(Arc::new(targets)) };
+        self.ask_peers();
         for left_out in self.inputs.sources.left_out() {
             metrics::source_skipped(left_out.source, left_out.reads);
         }
-        if self.outstanding == 0 {
+        if self.outstanding == 0 && !self.witnesses.owed {
             self.judge().await;
         }
     }
@@ -64,8 +73,17 @@ impl Watchdog {
     pub(super) async fn judge(&mut self) {
         let started = Instant::now();
         let now = self.inputs.clock.now();
-        self.write_down(&Observed { t: now, what: Observation::Look {} });
-        for judgement in self.docket.judge(now) {
+        let judgements = self.docket.judge(now);
+        let unheard = self.hear_peers_first();
+        if !unheard {
+            // A look that convicts nobody is none that a replay should make.
+            self.write_down(&Observed { t: now, what: Observation::Look {} });
+        }
+        for judgement in judgements {
+            if unheard && matches!(judgement.verdict, Verdict::Fail(_)) {
+                // A moment later, with what the others did.
+                continue;
+            }
             // After an undo the convicting trial stays in the docket until the watch of the undo takes it over.
             let of_trial = |live: &&mut Live| live.purpose == Purpose::Trial && live.to == judgement.to;
             let Some(live) = self.live.get_mut(&judgement.workload).filter(of_trial) else { continue };

@@ -68,6 +68,7 @@ fn story(seed: u64) -> Story {
             replicas: 3,
             image,
             load: 30.0,
+            calls: Vec::new(),
             set,
         });
         for (how, does) in bad() {

@@ -8,6 +8,7 @@ use lastgood::{
     clock::{Clock, seconds},
     cluster::{Cluster, Contact},
     config::{ActiveThresholds, Reload, Reloaded, Settings, Thresholds},
+    domain::Observed,
     sim::{Sim, Written, pod_http},
     sources::Sources,
     wire::{Lost, Peer, Wire},
@@ -18,7 +19,10 @@ use std::{
     path::Path,
     sync::{Arc, Mutex},
 };
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::{
+    sync::{broadcast::error::RecvError, watch},
+    task::JoinHandle,
+};
 
 /// Receivers of notices, outside the cluster.
 #[derive(Clone, Default)]
@@ -26,6 +30,8 @@ pub struct Receivers {
     pub told: Arc<Mutex<Vec<Told>>>,
     /// Answers with this status instead.
     pub down: Arc<Mutex<Option<u16>>>,
+    /// What the daemon's analysis is told, when somebody wants to know.
+    pub tape: Option<Arc<Mutex<Vec<Observed>>>>,
 }
 
 /// What carries the daemon's requests: to receivers outside, or to pods.
@@ -113,6 +119,18 @@ impl Life {
             identity: format!("{who}-{}", seconds(sim.now())),
         };
         let daemon = Daemon::new(surroundings).unwrap();
+        if let Some(recorded) = receivers.tape.clone() {
+            let mut tape = daemon.tape().subscribe();
+            tokio::spawn(async move {
+                loop {
+                    match tape.recv().await {
+                        Ok(observed) => recorded.lock().unwrap().push(Observed::clone(&observed)),
+                        Err(RecvError::Closed) => return,
+                        Err(lost) => panic!("{lost}"),
+                    }
+                }
+            });
+        }
         let (stop, stopped) = watch::channel(false);
         let task = tokio::spawn(daemon.run(stopped));
         Self { thresholds: tx, reload, stop, clock, task }

@@ -9,6 +9,7 @@ mod generated;
 mod invariants;
 mod life;
 mod play;
+mod replayed;
 mod story;
 mod team;
 

@@ -10,10 +10,17 @@ use jiff::{SignedDuration, Timestamp};
 use lastgood::{
     clock::seconds,
     cluster::TemplateMark,
+    domain::Observed,
     sim::{Audited, Faults, Key, Resource, Sim, Stale, Store, When, World, Written, store::Entry},
 };
 use serde_json::Value;
-use std::{collections::BTreeMap, fs, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::Path,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 use tempfile::TempDir;
 use tokio::sync::Notify;
 
@@ -38,11 +45,13 @@ pub struct Plan {
     pub deaths: Vec<Duration>,
     /// Other daemons that run all the time beside it, and how far their clocks are off.
     pub others: Vec<(&'static str, i64)>,
+    /// Whether what the analysis is told is kept.
+    pub record: bool,
 }
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { seed: 1, crash: None, deaths: Vec::new(), others: Vec::new() }
+        Self { seed: 1, crash: None, deaths: Vec::new(), others: Vec::new(), record: false }
     }
 }
 
@@ -54,6 +63,8 @@ pub struct Played {
     pub writes: Vec<Written>,
     pub lives: usize,
     pub audit: Vec<Audited>,
+    /// As recorded.
+    pub tape: Vec<Observed>,
     _folder: TempDir,
 }
 
@@ -87,7 +98,8 @@ pub fn play(story: &Story, plan: &Plan) -> Played {
     let start: Timestamp = "2026-03-01T08:00:00Z".parse().unwrap();
     let sim = Sim::new(start, plan.seed);
     let folder = tempfile::tempdir().unwrap();
-    let receivers = Receivers::default();
+    let tape = Arc::<Mutex<Vec<Observed>>>::default();
+    let receivers = Receivers { tape: plan.record.then(|| Arc::clone(&tape)), ..Receivers::default() };
     team::found(&sim, story);
     sim.with(|world| world.step(start + AGE));
     team::open_doors(&sim, story);
@@ -121,7 +133,8 @@ pub fn play(story: &Story, plan: &Plan) -> Played {
     }
     let audit = sim.audit(|_| true);
     let evidence = gather(&sim, &audit, folder.path(), &receivers, &progress);
-    Played { sim, evidence, writes, lives, audit, _folder: folder }
+    let tape = std::mem::take(&mut *tape.lock().unwrap());
+    Played { sim, evidence, writes, lives, audit, tape, _folder: folder }
 }
 
 async fn live(
@@ -488,6 +501,13 @@ fn one(played: &Played, expected: &Expected) -> Vec<String> {
     let last = all.last().map(|i| serde_json::to_string(i).unwrap()).unwrap_or_default();
     for says in expected.says.iter().filter(|says| !last.contains(says.as_str())) {
         wrong.push(format!("{full}: the newest incident does not say \"{says}\": {last}"));
+    }
+    if let Some(held) = &expected.held {
+        let of = |e: &&Value| e["regarding"]["name"] == name && e["reason"] == "RolloutHeld";
+        let notes: Vec<&str> = played.evidence.events.iter().filter(of).filter_map(|e| e["note"].as_str()).collect();
+        if !notes.iter().any(|note| note.contains(held)) {
+            wrong.push(format!("{full}: no verdict was held with \"{held}\": {notes:#?}"));
+        }
     }
     if let Some(evictions) = expected.evictions {
         let done = played.audit.iter().filter(|a| a.succeeded() && a.asked.subresource == "eviction").count();

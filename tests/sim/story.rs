@@ -53,6 +53,9 @@ pub struct Workload {
     /// Requests a second.
     #[serde(default = "thirty")]
     pub load: f64,
+    /// Workloads of its namespace that it needs for each of its answers; its annotation says so.
+    #[serde(default)]
+    pub calls: Vec<String>,
     /// Merged over the whole object.
     #[serde(default)]
     pub set: Value,
@@ -194,6 +197,9 @@ pub struct Expected {
     /// What the newest Incident says somewhere.
     #[serde(default)]
     pub says: Vec<String>,
+    /// What its Events say of a verdict that was held, one of them at least.
+    #[serde(default)]
+    pub held: Option<String>,
     /// Pods that were evicted.
     #[serde(default)]
     pub evictions: Option<usize>,

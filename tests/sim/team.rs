@@ -35,6 +35,9 @@ pub fn open_doors(sim: &Sim, story: &Story) {
     sim.with(|world| {
         for workload in &story.workloads {
             world.set_load(&workload.namespace, &workload.name, workload.load);
+            for needed in &workload.calls {
+                world.traffic.set_call(&workload.namespace, &workload.name, needed);
+            }
         }
     });
 }
@@ -81,6 +84,9 @@ fn manifest(workload: &Workload, image: &str) -> (Resource, Value) {
             object["spec"]["serviceName"] = json!(workload.name);
         }
         _ => object["spec"]["replicas"] = json!(workload.replicas),
+    }
+    if !workload.calls.is_empty() {
+        object["metadata"]["annotations"] = json!({"lastgood.dev/calls": workload.calls.join(", ")});
     }
     merge(&mut object, &workload.set);
     (resource, object)

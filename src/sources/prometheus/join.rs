@@ -4,14 +4,17 @@
 //! can so never speak for another workload (safety.md fault 49).
 
 use super::{
-    callers::{Caller, Totals},
     envelope::Series,
+    peers::by_name,
     plan::{Group, Part},
     promql::MARK,
 };
 use crate::{
     domain::{Counts, Observation, Observed, PodId, Preset, TrialTarget, WorkloadId},
-    sources::families::{CALLERS, Candidates, Family, PODS, add_bucket, is_count, serves},
+    sources::{
+        families::{CALLERS, Candidates, Family, PODS, add_bucket, is_count, serves},
+        totals::{Caller, Totals},
+    },
 };
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -24,11 +27,13 @@ pub(super) struct Targets<'a> {
     names: HashMap<(&'a str, &'a str), Option<&'a TrialTarget>>,
     /// Trials of which pods that are gone are wanted, too.
     gone: Vec<&'a TrialTarget>,
+    /// Whether pods are known by their names alone.
+    by_name: bool,
 }
 
 impl<'a> Targets<'a> {
     pub(super) fn of(trials: &'a [TrialTarget]) -> Self {
-        let mut targets = Self { pods: HashMap::new(), names: HashMap::new(), gone: Vec::new() };
+        let mut targets = Self { pods: HashMap::new(), names: HashMap::new(), gone: Vec::new(), by_name: false };
         for trial in trials {
             for pod in &trial.pods {
                 targets.pods.insert((&pod.pod.namespace, &pod.pod.name), trial);
@@ -43,7 +48,17 @@ impl<'a> Targets<'a> {
         targets
     }
 
+    /// Workloads whose pods nobody has listed: a pod is theirs whose name its controller would have made.
+    pub(super) fn of_peers(peers: &'a [TrialTarget]) -> Self {
+        Self { by_name: true, ..Self::of(peers) }
+    }
+
     fn pod(&self, namespace: &str, pod: &str) -> Option<&'a TrialTarget> {
+        if self.by_name {
+            let mut found = by_name(pod)
+                .filter_map(|(kind, name)| self.named(namespace, name).filter(|target| target.workload.kind == kind));
+            return found.next().filter(|_| found.next().is_none());
+        }
         let gone = || {
             let of = |t: &&&TrialTarget| t.workload.namespace == namespace && t.revision_of_gone(pod).is_some();
             self.gone.iter().find(of).copied()
@@ -196,18 +211,8 @@ impl Joined {
     pub(super) fn finish(self, totals: &mut Totals) -> Vec<Observed> {
         let mut all: Vec<(Millis, Observation)> = Vec::new();
         for (pod, times) in self.pods {
-            // One family for the whole span: a pod whose counters change family would seem to reset.
-            let mut everything = Candidates::default();
-            for (at, counts) in times.values().flat_map(|c| &c.0) {
-                let known = everything.family(*at);
-                known.requests = known.requests.or(counts.requests);
-                known.errors = known.errors.or(counts.errors);
-            }
-            let Some(best) = everything.best() else { continue };
-            for (t, mut candidates) in times {
-                if let Some(counts) = candidates.0.remove(&best) {
-                    all.push((t, Observation::Counters { pod: pod.clone(), counts }));
-                }
+            for (t, counts) in of_one_family(times) {
+                all.push((t, Observation::Counters { pod: pod.clone(), counts }));
             }
         }
         for (workload, times) in self.callers {
@@ -216,7 +221,45 @@ impl Joined {
                 all.push((t, Observation::Callers { workload: workload.clone(), counts }));
             }
         }
-        all.sort_by_key(|(t, _)| *t);
-        all.into_iter().map(|(t, what)| Observed { t: t as f64 / 1e3, what }).collect()
+        in_order(all)
     }
+
+    /// The totals of each workload, its pods counted as its callers; only what is newer than was known.
+    pub(super) fn totals(mut self, targets: &Targets<'_>, totals: &mut Totals) -> Vec<Observed> {
+        for (pod, times) in std::mem::take(&mut self.pods) {
+            let Some(target) = targets.pod(&pod.namespace, &pod.name) else { continue };
+            for (t, counts) in of_one_family(times) {
+                let callers = self.callers.entry(target.workload.clone()).or_default().entry(t).or_default();
+                callers.insert(pod.name.clone(), counts);
+            }
+        }
+        let mut all: Vec<(Millis, Observation)> = Vec::new();
+        for (workload, times) in self.callers {
+            for (t, callers) in times {
+                let at = t as f64 / 1e3;
+                if totals.counted(&workload).is_none_or(|then| at > then) {
+                    let counts = totals.add(&workload, at, callers);
+                    all.push((t, Observation::Callers { workload: workload.clone(), counts }));
+                }
+            }
+        }
+        in_order(all)
+    }
+}
+
+/// One family for the whole span: a pod whose counters change family would seem to reset.
+fn of_one_family(times: BTreeMap<Millis, Candidates>) -> impl Iterator<Item = (Millis, Counts)> {
+    let mut everything = Candidates::default();
+    for (at, counts) in times.values().flat_map(|c| &c.0) {
+        let known = everything.family(*at);
+        known.requests = known.requests.or(counts.requests);
+        known.errors = known.errors.or(counts.errors);
+    }
+    let best = everything.best();
+    times.into_iter().filter_map(move |(t, mut candidates)| Some((t, candidates.0.remove(&best?)?)))
+}
+
+fn in_order(mut all: Vec<(Millis, Observation)>) -> Vec<Observed> {
+    all.sort_by_key(|(t, _)| *t);
+    all.into_iter().map(|(t, what)| Observed { t: t as f64 / 1e3, what }).collect()
 }

@@ -8,27 +8,27 @@
 //! For users: per-pod families need the labels `namespace` and `pod` on every series, as the Prometheus
 //! operator and the common `kubernetes-pods` job set them. A pod scraped by two jobs is counted twice.
 
-mod callers;
 mod connection;
+mod edges;
 mod envelope;
 pub mod history;
 mod join;
+mod peers;
 mod plan;
 mod promql;
 mod sanity;
 
-use super::{Read, Source, SourceError};
+use super::{PeerRead, Read, Source, SourceError, totals::Totals};
 use crate::{
     clock::Clock,
     config::PrometheusSettings,
     domain::{Observed, Seconds, TrialTarget},
 };
-use callers::Totals;
 use connection::Connection;
 use envelope::Series;
 use futures::{StreamExt, future::BoxFuture, stream};
 use join::{Joined, Targets};
-use plan::{Part, Plan};
+use plan::{Ask, Part, Plan};
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
@@ -55,6 +55,7 @@ pub(super) struct Prometheus {
     connection: Connection,
     clock: Clock,
     totals: Mutex<Totals>,
+    peers: Mutex<peers::Lately>,
     silent: Mutex<sanity::Silent>,
     malformed: AtomicU64,
     no_runtime_info: AtomicU32,
@@ -68,6 +69,7 @@ impl Prometheus {
             connection: Connection::new(settings, clock)?,
             clock,
             totals: Mutex::default(),
+            peers: Mutex::default(),
             silent: Mutex::default(),
             malformed: AtomicU64::new(0),
             no_runtime_info: AtomicU32::new(0),
@@ -78,7 +80,7 @@ impl Prometheus {
         // Whole milliseconds, so that what is sent, checked and reported is one number.
         let t = (self.clock.now() * 1e3).round() / 1e3;
         let plan = Plan::of(trials);
-        let answers = self.ask_all(&plan, When::At(t));
+        let answers = self.ask_all(&plan.asks, When::At(t));
         let (answers, sane) = tokio::join!(answers, self.sane(&plan, trials, t));
         let mut failures: Vec<String> = Vec::new();
         let (mut counted, mut tainted) = (false, false);
@@ -117,11 +119,11 @@ impl Prometheus {
     }
 
     /// Asks every query of a plan, a few at a time; answers are in the order of the asks.
-    async fn ask_all(&self, plan: &Plan, when: When) -> Vec<Result<Vec<Series>, SourceError>> {
+    async fn ask_all(&self, asks: &[Ask], when: When) -> Vec<Result<Vec<Series>, SourceError>> {
         // Some slow queries of one policy must not use up the time of all.
         let (all, end) = (self.connection.deadline() * 3, Instant::now() + self.connection.deadline() * 3);
         let ask = |at: usize| async move {
-            let expression = &plan.asks[at].expression;
+            let expression = &asks[at].expression;
             let answer = async {
                 match when {
                     When::At(t) => self.connection.instant(expression, t).await,
@@ -130,7 +132,7 @@ impl Prometheus {
             };
             timeout_at(end, answer).await.unwrap_or(Err(SourceError::Deadline(all)))
         };
-        stream::iter(0..plan.asks.len()).map(ask).buffered(CONCURRENCY).collect().await
+        stream::iter(0..asks.len()).map(ask).buffered(CONCURRENCY).collect().await
     }
 
     /// Whether the monitoring itself can be believed now (gate 6).
@@ -176,7 +178,7 @@ impl Prometheus {
             return Ok(Vec::new());
         }
         let plan = Plan::of(trials);
-        let answers = self.ask_all(&plan, When::Range(from, to, step)).await;
+        let answers = self.ask_all(&plan.asks, When::Range(from, to, step)).await;
         let targets = Targets::of(trials);
         let mut joined = Joined::default();
         for (ask, answer) in plan.asks.iter().zip(answers) {
@@ -220,6 +222,10 @@ impl Source for Prometheus {
 
     fn read(&self, trials: Arc<Vec<TrialTarget>>) -> BoxFuture<'_, Read> {
         Box::pin(async move { self.read_all(&trials).await })
+    }
+
+    fn peers(&self, trials: Arc<Vec<TrialTarget>>, peers: Arc<Vec<TrialTarget>>) -> Option<BoxFuture<'_, PeerRead>> {
+        Some(Box::pin(async move { self.read_peers(&trials, &peers).await }))
     }
 
     fn check(&self) -> BoxFuture<'_, Result<String, String>> {

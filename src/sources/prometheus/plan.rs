@@ -121,6 +121,16 @@ impl Plan {
         plan
     }
 
+    /// The counts of workloads without a trial; own queries are left out, whose price nobody knows.
+    pub(super) fn of_peers(peers: &[TrialTarget]) -> Self {
+        let known: Vec<TrialTarget> =
+            peers.iter().filter(|peer| peer.rules.metrics.preset != Preset::Custom).cloned().collect();
+        let mut plan = Self::of(&known);
+        plan.asks.retain(|ask| ask.part == Part::Counts);
+        plan.sanity = None;
+        plan
+    }
+
     fn add(&mut self, group: Group, families: &[&Family], seat: Seat, scope: &Scope) {
         self.groups.push(group);
         self.ask(Part::Counts, counts(families, seat, scope));

@@ -4,6 +4,7 @@
 //! `BLESS=1 cargo test --lib sources::prometheus::rules`.
 
 use super::{
+    edges::{self, Mesh},
     history::asks::{self, Witness},
     plan::{Part, Plan},
     promql::{Scope, Seat, counts, latency, sanity},
@@ -33,6 +34,9 @@ fn expressions() -> Vec<(String, String)> {
     both("resource", &otel, Seat::Resource);
     for family in &CALLERS {
         both(&family.name.replace('-', "_"), &[family], Seat::Caller);
+    }
+    for (name, mesh) in [("istio", Mesh::Istio), ("linkerd", Mesh::Linkerd)] {
+        all.push((format!("lastgood:{name}:edges"), edges::expression(mesh, &scope)));
     }
     all.push(("lastgood:sanity".into(), sanity(&scope)));
     let ids = ["shop/Deployment/web", "shop/StatefulSet/db", "shop/DaemonSet/agent"].map(|id| id.parse().unwrap());

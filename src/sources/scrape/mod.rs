@@ -9,16 +9,17 @@
 mod exposition;
 
 use super::{
-    Read, Source,
+    PeerRead, Read, Source,
     address::Guard,
     error::SourceError,
     families::{Candidates, PODS, serves},
     http::{Fault, builder, read_capped},
+    totals::{Caller, Totals},
 };
 use crate::{
     clock::Clock,
     config::ScrapeSettings,
-    domain::{Counts, Observation, Observed, PodTarget, Preset, TrialTarget},
+    domain::{Counts, Observation, Observed, PodTarget, Preset, TrialTarget, WorkloadId},
     wire::Wire,
 };
 use futures::{StreamExt, future::BoxFuture, stream};
@@ -27,7 +28,7 @@ use std::{
     collections::BTreeMap,
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -49,6 +50,8 @@ pub(super) struct Scrape {
     clock: Clock,
     guard: Guard,
     malformed: AtomicU64,
+    /// What pods of workloads without a trial have counted since they were first read.
+    peers: Mutex<Totals>,
     /// Where to begin, so that with too many slow pods not the same ones starve each time.
     turn: AtomicUsize,
 }
@@ -86,7 +89,7 @@ impl Scrape {
             .build()
             .map_err(|_| SourceError::Settings(Fault::Client.to_string()))?;
         let (malformed, turn) = (AtomicU64::new(0), AtomicUsize::new(0));
-        Ok(Self { client, wire, settings: settings.clone(), clock, guard, malformed, turn })
+        Ok(Self { client, wire, settings: settings.clone(), clock, guard, malformed, peers: Mutex::default(), turn })
     }
 
     async fn scrape(&self, trial: &TrialTarget, pod: &PodTarget, url: Url) -> Result<Observed, Miss> {
@@ -113,6 +116,41 @@ impl Scrape {
             Some(counts) => Ok(Observed { t, what: Observation::Counters { pod: pod.pod.clone(), counts } }),
             None => Err(Miss::Nothing),
         }
+    }
+
+    /// Reads the pods of workloads without a trial, once. They have no past here: what one was like is not known,
+    /// only what it does from now on. A pod that does not answer is left out, and nobody's outage.
+    async fn read_peers(&self, peers: &[TrialTarget]) -> PeerRead {
+        let mut targets: Vec<(&TrialTarget, &PodTarget, Url)> = Vec::new();
+        for peer in peers.iter().filter(|peer| readable(peer.rules.metrics.preset)) {
+            targets.extend(peer.pods.iter().filter_map(|pod| Some((peer, pod, place(peer, pod)?))));
+        }
+        let scrape = |at: usize| {
+            let (peer, pod, url) = &targets[at];
+            async move { (&peer.workload, self.scrape(peer, pod, url.clone()).await) }
+        };
+        let mut answers = stream::iter(0..targets.len()).map(scrape).buffer_unordered(self.settings.concurrency.max(1));
+        let mut read: BTreeMap<&WorkloadId, BTreeMap<Caller, Counts>> = BTreeMap::new();
+        let mut silent = 0_usize;
+        while let Some((workload, answer)) = answers.next().await {
+            match answer.map(|observed| observed.what) {
+                Ok(Observation::Counters { pod, mut counts }) => {
+                    counts.latency = None;
+                    read.entry(workload).or_default().insert(pod.name, counts);
+                }
+                _ => silent += 1,
+            }
+        }
+        let t = self.clock.now();
+        let mut totals = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        totals.forget(t);
+        let total = |(workload, pods): (&WorkloadId, _)| {
+            let counts = totals.add(workload, t, pods);
+            Observed { t, what: Observation::Callers { workload: workload.clone(), counts } }
+        };
+        let observed = read.into_iter().map(total).collect();
+        let failed = (silent > 0).then(|| format!("{silent} of {} pods told nothing", targets.len()));
+        PeerRead { observed, failed, ..PeerRead::default() }
     }
 
     async fn read_all(&self, trials: &[TrialTarget]) -> Read {
@@ -208,6 +246,10 @@ impl Source for Scrape {
 
     fn read(&self, trials: Arc<Vec<TrialTarget>>) -> BoxFuture<'_, Read> {
         Box::pin(async move { self.read_all(&trials).await })
+    }
+
+    fn peers(&self, _: Arc<Vec<TrialTarget>>, peers: Arc<Vec<TrialTarget>>) -> Option<BoxFuture<'_, PeerRead>> {
+        Some(Box::pin(async move { self.read_peers(&peers).await }))
     }
 
     fn check(&self) -> BoxFuture<'_, Result<String, String>> {

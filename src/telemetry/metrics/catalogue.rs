@@ -59,6 +59,8 @@ pub const CATALOGUE: &[Family] = &[
     histogram("lastgood_source_read_seconds", READ, "Time that one read of a source took."),
     gauge("lastgood_source_last_success_timestamp_seconds", "When a source last gave data, Unix time."),
     counter("lastgood_source_skipped_reads_total", "Reads left out because the one before still ran."),
+    counter("lastgood_peer_reads_total", "Reads of workloads without a trial, while evidence rises."),
+    gauge("lastgood_peers", "Workloads without a trial that are read now, or too many to be read."),
     gauge("lastgood_watch_staleness_seconds", "Time since the last message of a watch."),
     counter("lastgood_watch_restarts_total", "Watches that had to be begun again."),
     counter("lastgood_objects_skipped_total", "Malformed objects that were skipped."),

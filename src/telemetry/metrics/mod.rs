@@ -91,6 +91,21 @@ pub fn source_skipped(source: &str, total: u64) {
     counter!("lastgood_source_skipped_reads_total", "source" => closed(&SOURCES, source)).absolute(total);
 }
 
+fn peers_label(whole: bool) -> &'static str {
+    if whole { "whole" } else { "missing" }
+}
+
+/// One read of workloads without a trial ended.
+pub fn peers_read(whole: bool) {
+    counter!("lastgood_peer_reads_total", "result" => peers_label(whole)).increment(1);
+}
+
+/// Workloads without a trial that are read now, and those that are too many to be read.
+pub fn peers(read: usize, left_out: usize) {
+    gauge!("lastgood_peers", "read" => "yes").set(read as f64);
+    gauge!("lastgood_peers", "read" => "no").set(left_out as f64);
+}
+
 /// Seconds since the last message of a watch.
 pub fn watch_staleness(watch: &str, seconds: Seconds) {
     gauge!("lastgood_watch_staleness_seconds", "watch" => closed(&WATCHES, watch)).set(seconds);

@@ -1,6 +1,6 @@
 //! Installing the recorder, rendering it, and keeping its memory bounded.
 
-use super::{CATALOGUE, CONFIG_HASH, SOURCES, Type, notifier_label, phase_label, result_label};
+use super::{CATALOGUE, CONFIG_HASH, SOURCES, Type, notifier_label, peers_label, phase_label, result_label};
 use crate::{
     config::NotifierKind,
     domain::{FailReason, HoldReason, UnknownReason, Verdict},
@@ -116,6 +116,10 @@ fn begin() {
     for source in SOURCES.into_iter().filter(|s| *s != "other") {
         counter!("lastgood_source_skipped_reads_total", "source" => source).absolute(0);
     }
+    for whole in [true, false] {
+        counter!("lastgood_peer_reads_total", "result" => peers_label(whole)).absolute(0);
+    }
+    super::peers(0, 0);
     for name in ["lastgood_trials", "lastgood_recoveries", "lastgood_decision_queue_length"] {
         gauge!(name).set(0.0);
     }

@@ -27,6 +27,8 @@ fn everything() {
     source_read("prometheus", true, Duration::from_millis(30), 1.7e9);
     source_read("my-tenant\"} evil", false, Duration::from_secs(9), 1.7e9);
     source_skipped("scrape", 1);
+    peers_read(false);
+    peers(12, 3);
     watch_staleness("deployments", 4.0);
     watch_restarted("pods");
     object_skipped("deployments");

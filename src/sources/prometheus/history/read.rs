@@ -1,7 +1,7 @@
 //! Reads the stretches around rollouts, a slice at a time: what comes out is a trace, in order of time.
 
 use super::{
-    super::{Prometheus, Series, callers::Totals, promql::Scope, sanity::STALE},
+    super::{Prometheus, Series, promql::Scope, sanity::STALE},
     HistoryError, MOMENT, Rollout, TRIES,
     asks::{self, Witness, on_grid, parts},
     crowd::Crowd,
@@ -14,7 +14,7 @@ use crate::{
     domain::{
         Kind, Observation, Observed, PodId, PodTarget, RolloutCondition, Rules, Seconds, TrialTarget, WorkloadId,
     },
-    sources::error::SourceError,
+    sources::{error::SourceError, totals::Totals},
 };
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},

@@ -1,4 +1,5 @@
-//! Pure. One monotone counter per workload out of the counters of many callers.
+//! Pure. One monotone counter per workload out of the counters of many: of the proxies that call it, or, where
+//! its pods are not told apart, of its pods. Here each of them is a caller.
 //!
 //! A sum over proxies drops when one of them goes away, and a drop reads as a counter reset: the whole
 //! sum would count as new requests and new errors at once. So each caller is differenced by itself.
@@ -44,6 +45,11 @@ impl Totals {
             total.callers.retain(|_, (seen, _)| t - *seen <= FORGET);
         }
         total.counts.clone()
+    }
+
+    /// When a workload was last counted.
+    pub(super) fn counted(&self, workload: &WorkloadId) -> Option<Seconds> {
+        self.workloads.get(workload).map(|total| total.seen)
     }
 
     /// Forgets workloads that nobody asked about for a while.

@@ -1,0 +1,136 @@
+//! Workloads without a trial, read while the evidence against somebody rises (decision.md 2.5.2): requests and
+//! failures alone, as one total per workload.
+//!
+//! Who was read a moment ago is asked for now, everybody else for the past as well: so "before" is known from the
+//! first answer on, and what a failed read has missed comes with the next one. That makes one set of queries at a
+//! tick, two when somebody is new. Fails: a part that fails brings nothing; its workloads are no witnesses then.
+
+use super::{
+    Prometheus, When, edges,
+    join::{Joined, Targets},
+    plan::Plan,
+};
+use crate::{
+    domain::{Kind, Observed, Seconds, TrialTarget, WorkloadId},
+    sources::{PeerRead, SourceError, totals::Totals},
+};
+use std::{
+    collections::BTreeMap,
+    sync::{PoisonError, atomic::Ordering},
+    time::Duration,
+};
+
+/// How far back: half an hour before the minutes in which a peer may have broken.
+const PAST: Seconds = 2100.0;
+/// Who was read no longer ago than this needs no past.
+const LATELY: Seconds = 75.0;
+/// Distance of two points of the past.
+const STEP: Duration = Duration::from_secs(15);
+
+/// What is known of peers.
+#[derive(Debug, Default)]
+pub(super) struct Lately {
+    totals: Totals,
+    /// Up to when each was read.
+    until: BTreeMap<WorkloadId, Seconds>,
+}
+
+impl Prometheus {
+    /// Reads the totals of `peers`; when one of them is new, also who calls whom among all, where a mesh says so.
+    pub(super) async fn read_peers(&self, trials: &[TrialTarget], peers: &[TrialTarget]) -> PeerRead {
+        // Whole seconds: the range query and the observations mean the same moment.
+        let now = self.clock.now().floor();
+        let (mut lately, mut unknown, mut from) = (Vec::new(), Vec::new(), now);
+        {
+            let mut known = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+            known.until.retain(|_, until| now - *until < PAST);
+            for peer in peers {
+                match known.until.get(&peer.workload) {
+                    Some(until) if now - until <= LATELY => lately.push(peer.clone()),
+                    until => {
+                        from = from.min(until.map_or(now - PAST, |until| until + 1.0));
+                        unknown.push(peer.clone());
+                    }
+                }
+            }
+        }
+        let mesh = async {
+            match unknown.is_empty() {
+                true => Ok(Vec::new()),
+                false => self.edges(trials, peers, now).await,
+            }
+        };
+        let (now_known, past, calls) = tokio::join!(
+            self.part(&lately, When::At(now), now),
+            self.part(&unknown, When::Range(from, now, STEP), now),
+            mesh
+        );
+        let mut read = PeerRead::default();
+        let mut failed = Vec::new();
+        for part in [now_known, past] {
+            match part {
+                Ok(observed) => read.observed.extend(observed),
+                Err(error) => failed.push(error.to_string()),
+            }
+        }
+        match calls {
+            Ok(calls) => read.calls = calls,
+            Err(error) => failed.push(format!("who calls whom: {error}")),
+        }
+        read.failed = (!failed.is_empty()).then(|| failed.join("; "));
+        read
+    }
+
+    /// Reads some of them, all or nothing.
+    async fn part(&self, peers: &[TrialTarget], when: When, now: Seconds) -> Result<Vec<Observed>, SourceError> {
+        let plan = Plan::of_peers(peers);
+        let targets = Targets::of_peers(peers);
+        let mut joined = Joined::default();
+        for (ask, answer) in plan.asks.iter().zip(self.ask_all(&plan.asks, when).await) {
+            let at = match when {
+                When::At(t) => Some(t),
+                When::Range(..) => None,
+            };
+            joined.add(&targets, &plan.groups[ask.group], ask.part, &answer?, at);
+        }
+        self.malformed.fetch_add(joined.malformed, Ordering::Relaxed);
+        let mut known = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        known.until.extend(peers.iter().map(|peer| (peer.workload.clone(), now)));
+        known.totals.forget(now);
+        Ok(joined.totals(&targets, &mut known.totals))
+    }
+
+    async fn edges(
+        &self,
+        trials: &[TrialTarget],
+        peers: &[TrialTarget],
+        now: Seconds,
+    ) -> Result<Vec<(WorkloadId, Vec<WorkloadId>)>, SourceError> {
+        let all: Vec<TrialTarget> = trials.iter().chain(peers).cloned().collect();
+        let mut answers = Vec::new();
+        for (mesh, expression) in edges::expressions(&all) {
+            answers.push((mesh, self.connection.instant(&expression, now).await?));
+        }
+        Ok(edges::read(&all, &answers))
+    }
+}
+
+/// Of which workloads a pod may be, by its name. Names made by controllers end in letters that mean nothing.
+pub(super) fn by_name(pod: &str) -> impl Iterator<Item = (Kind, &str)> {
+    let made = |text: &str, length: std::ops::RangeInclusive<usize>| {
+        length.contains(&text.len()) && text.bytes().all(|b| b"bcdfghjklmnpqrstvwxz2456789".contains(&b))
+    };
+    let cut = pod.rsplit_once('-');
+    let numbered = cut.filter(|(_, last)| !last.is_empty() && last.bytes().all(|b| b.is_ascii_digit()));
+    let named = cut.filter(|(_, last)| made(last, 5..=5)).map(|(rest, _)| rest);
+    let replica = named.and_then(|rest| rest.rsplit_once('-')).filter(|(_, hash)| made(hash, 1..=10));
+    let all = [
+        numbered.map(|(name, _)| (Kind::StatefulSet, name)),
+        named.map(|name| (Kind::DaemonSet, name)),
+        replica.map(|(name, _)| (Kind::Deployment, name)),
+    ];
+    all.into_iter().flatten()
+}
+
+#[cfg(test)]
+mod tests;

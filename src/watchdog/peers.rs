@@ -1,0 +1,195 @@
+//! Who else is looked at while the evidence against a rollout rises, and who calls whom: what the gates "cluster-wide"
+//! and "dependency" need (decision.md 2.5).
+//!
+//! While nothing rises this costs nothing at all. What is read of peers is taken when it comes: a read that fails or
+//! is late leaves the trials without witnesses, and says nothing of any source.
+
+use super::{Watchdog, live::Live};
+use crate::{
+    cluster::WorkloadView,
+    domain::{Mode, Observation, TrialTarget, WorkloadId},
+    sources::Reading,
+    telemetry::metrics,
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+/// Most workloads that are read, and pods of all of them together.
+const MOST: Bounds = Bounds { workloads: 200, pods: 1000 };
+/// The same where each pod is asked itself.
+const MOST_SCRAPED: Bounds = Bounds { workloads: 20, pods: 1000 };
+/// Pods of one workload that are then asked.
+const PODS_EACH: usize = 3;
+/// Pods that namespaces may have to be asked for as a whole.
+const CROWD: i64 = 3000;
+/// Letters of names that one query can hold; in larger namespaces only so many workloads are read.
+const NAMES: usize = 440;
+/// A tick waits for its peers no longer than this.
+const PATIENCE: std::ops::RangeInclusive<Duration> = Duration::from_secs(2)..=Duration::from_secs(6);
+
+struct Bounds {
+    workloads: usize,
+    pods: i64,
+}
+
+/// What the loop keeps of peers.
+#[derive(Default)]
+pub(super) struct Witnesses {
+    /// Whether they were wanted at the last look.
+    wanted: bool,
+    /// Whether the tick waits for a read of them.
+    pub owed: bool,
+    /// Whether the last read ran out of time: then no tick waits for the next one.
+    late: bool,
+    /// Who calls whom, as a mesh says.
+    mesh: BTreeMap<WorkloadId, Vec<WorkloadId>>,
+    /// What the analysis was told of that, and of what people wrote.
+    told: BTreeMap<WorkloadId, Vec<WorkloadId>>,
+    /// What was missing from the last read.
+    missing: Option<String>,
+}
+
+impl Witnesses {
+    pub fn forget(&mut self, id: &WorkloadId) {
+        self.mesh.remove(id);
+        self.told.remove(id);
+    }
+}
+
+impl Watchdog {
+    /// Starts to read peers, if the evidence against anybody rises. Tells whether the tick is to wait for them.
+    pub(super) fn ask_peers(&mut self) -> bool {
+        let rising: BTreeSet<WorkloadId> = self.docket.wants_peers().cloned().collect();
+        let wanted = !rising.is_empty();
+        if !wanted {
+            if std::mem::take(&mut self.witnesses.wanted) {
+                metrics::peers(0, 0);
+            }
+            return false;
+        }
+        self.witnesses.wanted = true;
+        let at_pods = self.inputs.sources.needs_addresses_of_peers();
+        let called: BTreeSet<WorkloadId> = rising.iter().flat_map(|id| self.calls(id)).collect();
+        let near: BTreeSet<&str> = rising.iter().map(|id| id.namespace.as_str()).collect();
+        let rank = |view: &WorkloadView| match () {
+            () if self.live.contains_key(&view.id) || view.deleting || size(view) == 0 => None,
+            () if self.rules_of(&view.id).mode == Mode::Off => None,
+            () if called.contains(&view.id) => Some(0),
+            () if near.contains(view.id.namespace.as_str()) => Some(1),
+            () => (!at_pods).then_some(2),
+        };
+        let views: Vec<&WorkloadView> = self.tracker.views().map(AsRef::as_ref).collect();
+        let (chosen, left_out) = choose(&views, rank, if at_pods { &MOST_SCRAPED } else { &MOST });
+        metrics::peers(chosen.len(), left_out);
+        let target = |view: &&WorkloadView| TrialTarget {
+            workload: view.id.clone(),
+            rules: self.rules_of(&view.id),
+            pods: if at_pods { self.pod_watches.neighbours(&view.id, &view.uid, PODS_EACH) } else { Vec::new() },
+            gone: Vec::new(),
+        };
+        let peers: Vec<TrialTarget> = chosen.iter().map(target).collect();
+        for peer in &peers {
+            self.tell_calls(&peer.workload);
+        }
+        let trials = Arc::new(self.live.values().filter_map(Live::target).collect());
+        let started = self.inputs.sources.start_peers(trials, Arc::new(peers), self.patience());
+        let waits = started && !self.witnesses.late;
+        self.witnesses.owed |= waits;
+        waits
+    }
+
+    fn patience(&self) -> Duration {
+        (self.inputs.interval / 2).clamp(*PATIENCE.start(), *PATIENCE.end())
+    }
+
+    /// When peers are wanted that were not wanted before, they are read at once, and not at the next tick: nobody is
+    /// convicted unheard. Tells whether that is worth waiting for.
+    pub(super) fn hear_peers_first(&mut self) -> bool {
+        !self.witnesses.wanted && self.docket.wants_peers().next().is_some() && self.ask_peers()
+    }
+
+    /// What was read of peers.
+    pub(super) fn on_peers(&mut self, reading: Reading) {
+        self.witnesses.owed = false;
+        self.witnesses.late = reading.took >= self.patience();
+        for observed in &reading.observed {
+            // A rollout that began meanwhile is measured by itself, and these counts are not comparable with its own.
+            let on_trial = |workload| self.live.contains_key(workload);
+            if !matches!(&observed.what, Observation::Callers { workload, .. } if on_trial(workload)) {
+                self.take(observed);
+            }
+        }
+        for (caller, callees) in reading.calls {
+            self.witnesses.mesh.insert(caller.clone(), callees);
+            self.tell_calls(&caller);
+        }
+        metrics::peers_read(reading.missing.is_none());
+        if reading.missing.is_some() && self.witnesses.missing.is_none() {
+            let missing = reading.missing.as_deref().unwrap_or_default();
+            tracing::warn!(missing, "workloads without a rollout cannot all be read: there are fewer witnesses");
+        }
+        self.witnesses.missing = reading.missing;
+    }
+
+    /// Whom a workload calls, by what people wrote and by what a mesh says.
+    pub(super) fn calls(&self, id: &WorkloadId) -> Vec<WorkloadId> {
+        let written = self.rules_of(id);
+        let written = written.calls.iter().map(|callee| callee.of(id, |id| self.tracker.get(id).is_some()));
+        let seen = self.witnesses.mesh.get(id).into_iter().flatten().cloned();
+        let all: BTreeSet<WorkloadId> = written.chain(seen).filter(|callee| callee != id).collect();
+        all.into_iter().collect()
+    }
+
+    /// Tells the analysis whom a workload calls, if that is news.
+    fn tell_calls(&mut self, id: &WorkloadId) {
+        let calls = self.calls(id);
+        if calls.is_empty() || self.witnesses.told.get(id) == Some(&calls) {
+            return;
+        }
+        let Some(view) = self.tracker.get(id) else { return };
+        let replicas = u32::try_from(view.progress.desired).unwrap_or(0);
+        self.witnesses.told.insert(id.clone(), calls.clone());
+        self.observe(self.inputs.clock.now(), Observation::Workload { workload: id.clone(), replicas, calls });
+    }
+}
+
+/// Its pods, at least.
+fn size(view: &WorkloadView) -> i64 {
+    view.progress.total.max(view.progress.desired)
+}
+
+/// The nearest workloads that fit, and how many are left out. `rank` says who may be read, the nearest first.
+fn choose<'a>(
+    views: &[&'a WorkloadView],
+    rank: impl Fn(&WorkloadView) -> Option<u8>,
+    most: &Bounds,
+) -> (Vec<&'a WorkloadView>, usize) {
+    let ranked = views.iter().filter_map(|view| Some((rank(view)?, *view)));
+    let mut candidates: Vec<(u8, &WorkloadView)> = ranked.collect();
+    candidates.sort_by(|a, b| (a.0, &a.1.id).cmp(&(b.0, &b.1.id)));
+    let (mut pods, mut chosen) = (0, Vec::new());
+    for (_, view) in &candidates {
+        if chosen.len() < most.workloads && pods + size(view) <= most.pods {
+            pods += size(view);
+            chosen.push(*view);
+        }
+    }
+    // What few names cannot narrow brings whole namespaces, with all that is in them.
+    let namespaces: BTreeSet<&str> = chosen.iter().map(|view| view.id.namespace.as_str()).collect();
+    let crowd: i64 = views.iter().filter(|view| namespaces.contains(view.id.namespace.as_str())).map(|v| size(v)).sum();
+    if crowd > CROWD {
+        let mut letters = 0;
+        chosen.retain(|view| {
+            letters += view.id.name.len().min(40) + 1;
+            letters <= NAMES
+        });
+    }
+    let left_out = candidates.len() - chosen.len();
+    (chosen, left_out)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,70 @@
+//! What the daemon was told of its surroundings is on its tape: replayed, it comes to the same verdicts.
+
+use crate::{
+    life,
+    play::{Plan, play},
+    story,
+};
+use lastgood::{
+    config::Thresholds,
+    domain::{HoldReason, Observation, Observed, Verdict},
+    replay::{Action, Line, Replay},
+};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// Every verdict of a workload, and whether it would have been undone.
+fn replayed(tape: &[Observed], thresholds: &str, name: &str) -> Vec<(Verdict, bool)> {
+    let thresholds = Arc::new(Thresholds::parse("t", thresholds).unwrap());
+    let mut replay = Replay::new(thresholds, 5.0);
+    // As `lastgood record` writes it.
+    let mut tape: Vec<&Observed> = tape.iter().collect();
+    tape.sort_by(|a, b| a.t.total_cmp(&b.t));
+    let end = tape.last().expect("a tape").t;
+    let mut lines: Vec<Line> = tape.iter().flat_map(|observed| replay.observe(observed)).collect();
+    lines.extend(replay.end(end));
+    let of = |line: Line| match line {
+        Line::Verdict(line) if line.workload.name == name => Some((line.verdict, line.action == Action::Undo)),
+        _ => None,
+    };
+    lines.into_iter().filter_map(of).collect()
+}
+
+#[test]
+fn what_peers_and_callees_did_is_on_the_tape() {
+    let cases = [
+        ("outage-without-old-pods", HoldReason::ClusterWide),
+        ("callee-broke-first", HoldReason::Dependency),
+        ("bad-callee-good-caller", HoldReason::Dependency),
+    ];
+    for (name, reason) in cases {
+        let story = story::named(name);
+        let played = play(&story, &Plan { record: true, ..Plan::default() });
+        let seen = replayed(&played.tape, &life::thresholds(&story.thresholds), "web");
+        assert!(seen.contains(&(Verdict::Hold(reason), false)), "{name}: {seen:?}");
+        assert!(seen.iter().all(|(_, undone)| !undone), "{name}: {seen:?}");
+        let told = |observed: &&Observed| match &observed.what {
+            Observation::Callers { workload, .. } => workload.name == "mail",
+            Observation::Workload { workload, calls, .. } => workload.name == "web" && !calls.is_empty(),
+            _ => false,
+        };
+        assert!(played.tape.iter().any(|observed| told(&observed)), "{name}");
+    }
+}
+
+#[test]
+fn thresholds_of_today_say_whom_a_recorded_workload_calls() {
+    let story = story::named("callee-broke-first");
+    let mut played = play(&story, &Plan { record: true, ..Plan::default() });
+    for observed in &mut played.tape {
+        if let Observation::Workload { calls, .. } = &mut observed.what {
+            calls.clear();
+        }
+    }
+    let seen = |own| replayed(&played.tape, &life::thresholds(&own), "web");
+    assert!(seen(Value::Null).iter().any(|(_, undone)| *undone), "nobody knows that it calls anybody");
+    let policies = json!([{"name": "web", "match": {"names": ["web"]}, "calls": ["pay"]}]);
+    let seen = seen(json!({"policies": policies}));
+    assert!(seen.contains(&(Verdict::Hold(HoldReason::Dependency), false)), "{seen:?}");
+    assert!(seen.iter().all(|(_, undone)| !undone), "{seen:?}");
+}
