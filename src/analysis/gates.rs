@@ -111,8 +111,19 @@ pub(super) fn culprit_node(evidence: &Evidence, onset: &Onset, around: &Surround
 /// Whether old pods with real traffic say so clearly that it is the new ones: what is left when their share
 /// of bad requests is taken off breaks the limit alone.
 pub(super) fn told_apart(evidence: &Evidence, onset: &Onset) -> bool {
-    let [new, old] = onset.beside;
-    let more = new.ratio().zip(old.ratio()).is_some_and(|(new, old)| new - old > evidence.theta());
+    told_apart_by(onset.beside, evidence.theta())
+        || onset.beside_proven.is_some_and(|beside| told_apart_by(beside, evidence.theta()))
+}
+
+/// Whether the only old pods are those of a revision that nobody proved good, and they fail as well: whether that
+/// is the cluster's doing only peers can tell.
+pub(super) fn rests_on_peers(evidence: &Evidence, onset: &Onset) -> bool {
+    let bad = onset.beside[1].ratio().is_some_and(|ratio| ratio > evidence.theta());
+    bad && onset.beside_proven.is_some_and(|[_, proven]| proven.total < SOME_TRAFFIC)
+}
+
+fn told_apart_by([new, old]: [Tally; 2], theta: f64) -> bool {
+    let more = new.ratio().zip(old.ratio()).is_some_and(|(new, old)| new - old > theta);
     old.total >= SOME_TRAFFIC && more && split::log_split(new, old) >= LEVEL
 }
 
@@ -199,25 +210,41 @@ fn concentration(evidence: &Evidence, onset: &Onset, around: &Surroundings<'_>) 
     Gate::Open
 }
 
+/// Gate 1 where old and new pods have not served long enough beside each other to be told apart.
+fn too_short_together(evidence: &Evidence, onset: &Onset, around: &Surroundings<'_>) -> Gate {
+    let last = onset.old_then;
+    let failed = last.total >= SOME_TRAFFIC && last.ratio().is_some_and(|ratio| ratio > evidence.theta());
+    // Old pods that serve on will tell.
+    let serving = evidence.old_seen().is_some_and(|seen| around.t - seen < PEER_BIN);
+    if failed && serving && around.t - onset.t < 3.0 * PEER_BIN {
+        return Gate::Wait(format!("old pods ({}) are not yet told apart from new ones", text_of(last)));
+    }
+    // Those that failed like these ones before they went say whose doing it is not.
+    let surely = bounds::lower(last.bad, last.total, BASELINE_CONFIDENCE) > evidence.theta();
+    let alike = last.ratio().zip(evidence.since(onset.t).ratio()).is_some_and(|(old, new)| old >= LAST_WORDS * new);
+    if failed && surely && alike {
+        let text = format!("old pods failed as well while they served ({})", text_of(last));
+        return Gate::Hold(HoldReason::OldVersion, text);
+    }
+    Gate::Open
+}
+
 /// Gate 1: old pods in the same minutes.
 fn old_pods(evidence: &Evidence, onset: &Onset, around: &Surroundings<'_>) -> Gate {
     let [new, old] = onset.beside;
     if old.total < SOME_TRAFFIC {
-        // Too short a time together to tell them apart; but pods that failed like these ones before they went
-        // say whose doing it is not.
-        let (last, theirs) = (onset.old_then, evidence.since(onset.t));
-        let failed = bounds::lower(last.bad, last.total, BASELINE_CONFIDENCE) > evidence.theta();
-        let alike = last.ratio().zip(theirs.ratio()).is_some_and(|(old, new)| old >= LAST_WORDS * new);
-        if last.total >= SOME_TRAFFIC && failed && alike {
-            let text = format!("old pods failed as well while they served ({})", text_of(last));
-            return Gate::Hold(HoldReason::OldVersion, text);
-        }
-        return Gate::Open;
+        return too_short_together(evidence, onset, around);
     }
     if split::log_split(new, old) >= SPLIT_LEVEL {
         return Gate::Open;
     }
     if old.ratio().is_some_and(|ratio| ratio > evidence.theta()) {
+        // Pods of a revision that nobody proved good may fail for the same reason. Proven ones tell; where none
+        // serves, peers must.
+        let [new, proven] = onset.beside_proven.unwrap_or(onset.beside);
+        if proven.total < SOME_TRAFFIC || split::log_split(new, proven) >= SPLIT_LEVEL {
+            return Gate::Open;
+        }
         let text = format!("old pods fail as well in the same minutes ({})", text_of(old));
         return Gate::Hold(HoldReason::OldVersion, text);
     }
