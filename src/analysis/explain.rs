@@ -278,7 +278,7 @@ fn so_far(trial: &Trial) -> String {
         Latency::Tested(slow) if slow.evidence().new_total().total >= 1.0 => {
             let ratio = slow.evidence().new_total().ratio().unwrap_or(0.0);
             let (cut, limit) = (latency(slow.cut.seconds), percent(slow.cut.theta));
-            text.push_str(&format!(", {} slower than {cut} (limit {limit})", percent(ratio)));
+            text.push_str(&format!(", {} of them slower than {cut} (limit {limit})", percent(ratio)));
         }
         Latency::NoBaseline => text.push_str(", latency without a baseline"),
         _ => {}
