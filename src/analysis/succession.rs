@@ -46,6 +46,7 @@ mod tests {
             findings: Vec::new(),
             harm_since: None,
             baseline_good: None,
+            worse_than_before: false,
             severity: None,
             convicted: None,
             limits: Default::default(),

@@ -517,6 +517,7 @@ fn s39_s40_s41_what_was_broken_before() {
     let worse = |pod: &str, _| Does { errors: if pod.starts_with('b') { 0.2 } else { 0.07 }, ..seven };
     let (after, judgement) = story.fails(300.0, &worse).unwrap();
     assert!(after <= 180.0, "{after} {}", judgement.explanation);
+    assert_eq!((judgement.baseline_good, judgement.worse_than_before), (Some(false), true), "to go back helps");
 
     let mut story = Story::new(25, seven);
     story.roll(4, 15.0);
@@ -699,6 +700,9 @@ fn what_an_earlier_revision_was_like_vouches_for_no_unproved_one() {
     story.add("c-0", "c", "n1", T0 + 61.0, Some(T0 + 70.0));
     let end = story.until(300.0, &|_, _| FINE, &mut |_| ());
     assert_eq!(end.baseline_good, None);
+    let bad = |_: &str, _| Does { errors: 0.5, ..FINE };
+    let end = story.until(600.0, &bad, &mut |_| ());
+    assert!(!end.worse_than_before, "what was measured is not b");
 }
 
 #[test]

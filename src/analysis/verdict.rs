@@ -5,7 +5,7 @@ use super::{
     bounds,
     draft::{Draft, Opinion, Said},
     explain,
-    family::Latency,
+    family::{Errors, Latency},
     findings,
     trial::Trial,
     tuning::*,
@@ -34,6 +34,7 @@ impl Trial {
             findings: findings::table(self, draft),
             harm_since: since,
             baseline_good: self.baseline_good(),
+            worse_than_before: matches!(verdict, Verdict::Fail(_)) && self.worse_than_before(),
             severity: match verdict {
                 Verdict::Fail(reason) => Some(self.severity(reason, draft)),
                 _ => None,
@@ -83,10 +84,6 @@ impl Trial {
             return None;
         }
         let limit = self.rules.errors.max;
-        // Worse than what was bad already: going back is right, however far from good it was.
-        if self.errors.as_ref().is_some_and(|family| family.evidence.fired() && family.evidence.theta() > limit) {
-            return None;
-        }
         let before = match &self.errors {
             Some(family) => family.baseline.before,
             None => self.baseline.errors(limit).before,
@@ -97,6 +94,14 @@ impl Trial {
         let broken = before.ratio().is_some_and(|ratio| ratio > limit)
             && bounds::lower(before.bad, before.total, BASELINE_CONFIDENCE) > limit;
         Some(!broken)
+    }
+
+    /// Whether the new pods fail more than the old ones did, beyond chance, where those were beyond the user's limit:
+    /// the test ran against what was measured of them. Nothing, where that was of an earlier revision.
+    fn worse_than_before(&self) -> bool {
+        let limit = self.rules.errors.max;
+        let worse = |family: &Errors| family.evidence.fired() && family.evidence.theta() > limit;
+        self.proven >= self.t0 && self.errors.as_ref().is_some_and(worse)
     }
 
     fn decide(&self, draft: &Draft) -> (Verdict, String, Option<Seconds>) {

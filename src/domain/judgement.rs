@@ -214,6 +214,10 @@ pub struct Judgement {
     /// `None` when nothing was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub baseline_good: Option<bool>,
+    /// Whether it is convicted of being worse than the revision that was serving, which was beyond the limits
+    /// itself: to go back mends what this one broke, and no more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub worse_than_before: bool,
     /// The limits as they applied to this rollout.
     #[serde(default, skip_serializing_if = "AppliedLimits::is_empty")]
     pub limits: AppliedLimits,

@@ -178,6 +178,7 @@ fn pick(
         bad: &request.bad,
         from: request.from.as_ref().or(before),
         from_measured_good: request.judgement.as_ref().and_then(|j| j.baseline_good),
+        worse_than_from: request.judgement.as_ref().is_some_and(|j| j.worse_than_before),
         entries,
         pins,
         known_bad: &known_bad,

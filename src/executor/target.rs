@@ -42,6 +42,8 @@ pub struct Known<'a> {
     pub from: Option<&'a Revision>,
     /// Whether measurements from before the rollout show `from` within its limits.
     pub from_measured_good: Option<bool>,
+    /// Whether the bad revision was measured to be worse than `from`, which was beyond its limits as well.
+    pub worse_than_from: bool,
     /// What Kubernetes keeps, newest number first.
     pub entries: &'a [RevisionEntry],
     /// What we keep, latest first.
@@ -113,7 +115,13 @@ fn goodness(known: &Known<'_>, from: &TemplateMark) -> Result<String, &'static s
         return Ok(pinned(pin));
     }
     if known.from_measured_good == Some(false) {
-        return Err("was beyond its limits before the rollout");
+        // What served a moment ago, fully available, and did less harm: going back cannot make it worse. This is said
+        // of no other revision: what an older one was like in its day is compared with nothing that was measured now.
+        let was_there = known.pins.iter().any(|p| p.mark.revision == from.revision);
+        return match known.worse_than_from && was_there {
+            true => Ok("was beyond its limits before the rollout, but measurably less than what came after it".into()),
+            false => Err("was beyond its limits before the rollout"),
+        };
     }
     let doubted = doubted(known, from);
     if let Some(pin) = known.pins.iter().find(|p| p.mark.revision == from.revision).filter(|_| !doubted) {
@@ -202,6 +210,7 @@ mod tests {
             bad: &entries[0].mark.revision,
             from: entries.get(1).map(|e| &e.mark.revision),
             from_measured_good: measured,
+            worse_than_from: false,
             entries,
             pins,
             known_bad: &known_bad,
@@ -269,6 +278,31 @@ mod tests {
         // A trial that it passed is worth more.
         pins.push(pin("a", PinState::Passed, 3.0));
         assert_eq!(choice(&entries, &pins, &[], None), Ok("a".into()));
+    }
+
+    #[test]
+    fn from_bad_to_worse_goes_back_to_the_bad_one_that_was_there_and_to_no_other() {
+        let entries = [entry(3, "worse", false), entry(2, "bad", false), entry(1, "a", false)];
+        let worse = |measured, pins: &[Pin], known_bad: &[&RevisionEntry]| {
+            let known = Known {
+                bad: &entries[0].mark.revision,
+                from: Some(&entries[1].mark.revision),
+                from_measured_good: measured,
+                worse_than_from: true,
+                entries: &entries,
+                pins,
+                known_bad: &known_bad.iter().map(|e| e.mark.revision.clone()).collect(),
+            };
+            choose(&known).map(|t| t.mark.images.join(","))
+        };
+        let there = [pin("bad", PinState::Doubted, 2.0), pin("bad", PinState::Presumed, 1.0)];
+        assert_eq!(worse(Some(false), &there, &[]), Ok("bad".into()));
+        assert_eq!(worse(Some(false), &there[1..], &[]), Ok("bad".into()), "the doubt is not written down yet");
+        assert!(worse(Some(false), &[], &[]).is_err(), "it was never seen fully available");
+        assert!(worse(None, &there, &[]).is_err(), "what it was worse than is another revision");
+        assert!(worse(Some(false), &there, &[&entries[1]]).is_err(), "an incident names it as bad");
+        let older = [pin("a", PinState::Doubted, 1.0), pin("a", PinState::Presumed, 0.5)];
+        assert!(worse(Some(false), &older, &[]).is_err(), "an older one that was doubted stays refused");
     }
 
     #[test]

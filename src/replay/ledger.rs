@@ -132,12 +132,10 @@ impl Ledger {
     }
 
     fn pin(&mut self, revision: &Revision, state: PinState, now: Seconds) {
-        let better =
-            |pin: &Pin| pin.mark.revision == *revision && (pin.state == PinState::Passed || pin.state == state);
-        if self.pins.iter().any(better) {
+        // As in the cluster, what is known of a revision in three ways is in three pins.
+        if self.pins.iter().any(|pin| pin.mark.revision == *revision && pin.state == state) {
             return;
         }
-        self.pins.retain(|pin| pin.mark.revision != *revision);
         let pin = Pin {
             mark: mark(revision),
             state,
@@ -167,7 +165,7 @@ impl Ledger {
         }
         if judgement.baseline_good == Some(false) {
             // To presume it good was wrong.
-            self.pins.retain(|pin| pin.mark.revision != judgement.from || pin.state == PinState::Passed);
+            self.pin(&judgement.from.clone(), PinState::Doubted, t);
         }
         match judgement.verdict {
             Verdict::Pass => self.pin(&judgement.to.clone(), PinState::Passed, t),
@@ -213,6 +211,7 @@ impl Ledger {
             bad: &judgement.to,
             from: Some(&judgement.from),
             from_measured_good: judgement.baseline_good,
+            worse_than_from: judgement.worse_than_before,
             entries: &entries,
             pins: &self.pins,
             known_bad: &self.known_bad,
