@@ -224,7 +224,8 @@ fn how(report: &Report, out: &mut String) {
   Flagger-like counts five failed checks in total, and a check without values has failed; Argo-Rollouts-like has
   `failureLimit: 0` and `consecutiveErrorLimit: 4` (both heed the progress deadline); Kayenta is its Mann-Whitney judge
   (tolerance 0.25, confidence 0.98) every ten minutes, against old pods or against the ten minutes before; PipeCD-like
-  repeats a Mann-Whitney test every five minutes and stops at the second failure; CUSUM has k = 0.5 and h = 5.
+  repeats a one-sided Mann-Whitney test (p ≤ 0.05) of each metric every five minutes against the minutes before the
+  rollout and stops at a metric's second failure, no data being one; CUSUM has k = 0.5 and h = 5.
   *Never* undoes nothing, the *oracle* undoes at the moment of the first harm.
 - Precision is right undos of all undos. Wrong are: an undo of a rollout that must not be undone, one before any harm,
   one to a wrong revision (a miss as well), and each beyond the most that a scenario allows.

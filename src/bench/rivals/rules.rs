@@ -153,11 +153,16 @@ pub(super) fn high(experiment: &[f64], control: &[f64], tolerance: f64, confiden
         .is_some_and(|(low, _, estimate)| low > tolerance * estimate.abs())
 }
 
-/// PipeCD's automated analysis, strategy PREVIOUS: a Mann-Whitney test every five minutes of the values since the
-/// one before, against those of the previous deployment; `deviation: HIGH`, p < 0.05, and two failures end it.
+/// PipeCD's automated analysis, read in its source (pipe-cd/pipecd, Apache-2.0:
+/// `pkg/app/piped/executor/analysis/metrics_analyzer.go` and `mannwhitney/mannwhitney.go`, defaults in
+/// `pkg/config/analysis.go`): every interval a one-sided Mann-Whitney test of the values since the one before, which
+/// fails at p ≤ 0.05 (`deviation: HIGH`) and without values on either side (`skipOnNoData: false`); each metric counts
+/// its own failures and ends the stage beyond `failureLimit`, here 1 as in their examples (the default is 0). The
+/// interval must be chosen; five minutes give a test of 20 values. Strategy PREVIOUS compares with the same minutes of
+/// the deployment before; that one is not in a run, so the minutes before the rollout stand for it.
 #[derive(Default)]
 pub(super) struct PipeCd {
-    failed: u32,
+    failed: [u32; 2],
 }
 
 /// How often.
@@ -171,14 +176,16 @@ impl Rule for PipeCd {
             return false;
         }
         let values: [fn(&Sum) -> Option<f64>; 2] = [Sum::ratio, Sum::p95];
-        let bad = values.into_iter().any(|value| {
+        for (failed, value) in self.failed.iter_mut().zip(values) {
             let now = Track::series(&track.new, (t - PIPECD_INTERVAL, t), value);
             let before = Track::series(&track.old, (track.began - PIPECD_INTERVAL, track.began), value);
-            let enough = !now.is_empty() && !before.is_empty();
-            enough && mann_whitney::p_value(&now, &before).is_some_and(|(p, z)| p < 0.05 && z > 0.0)
-        });
-        self.failed += u32::from(bad);
-        self.failed > 1
+            let missing = now.is_empty() || before.is_empty();
+            // Half of the two-sided value is the one-sided one, on its side. All values equal is an error there, and
+            // an error counts as a failure.
+            let higher = mann_whitney::p_value(&now, &before).is_none_or(|(p, z)| p / 2.0 <= 0.05 && z > 0.0);
+            *failed += u32::from(missing || higher);
+        }
+        self.failed.iter().any(|failed| *failed > 1)
     }
 }
 
