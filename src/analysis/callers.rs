@@ -85,7 +85,7 @@ impl Callers {
             let baseline = self.baseline.errors(self.limit);
             (baseline, Evidence::new(baseline.theta, ERROR_PACE, self.watch))
         });
-        let share = Share { pod: 0, new: true, warm: true, ready: None, tally };
+        let share = Share { pod: 0, new: true, unproved: false, warm: true, ready: None, tally };
         evidence.step(from, t, (t - from).min(gap), &[share], 1.0);
     }
 

@@ -201,7 +201,7 @@ impl Trial {
             split: super::split::log_split(onset.beside[0], onset.beside[1]),
             compared: onset.beside[1].total >= SOME_TRAFFIC,
             node: gates::culprit_node(evidence, &onset, &around),
-            needs_peers: false,
+            needs_peers: gates::rests_on_peers(evidence, &onset),
             sentence,
         };
         Said { opinion, since: Some(since), case: Some(case) }

@@ -6,30 +6,21 @@
 
 use super::{
     counter::Tally,
-    hypothesis::{Hypothesis, Prior, log_sum_exp},
+    hypothesis::Hypothesis,
     series::Series,
+    starts::{Segment, Starts},
     tuning::*,
 };
 use crate::domain::Seconds;
 use std::collections::{BTreeMap, VecDeque};
-
-/// What was counted between one start and the next.
-#[derive(Debug, Clone, Default)]
-struct Segment {
-    begin: Seconds,
-    weight: f64,
-    /// New pods, tempered: what the test sees.
-    tempered: Tally,
-    new: Tally,
-    old: Tally,
-    first_bad: Option<Seconds>,
-}
 
 /// One pod's requests in one tick.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Share {
     pub(super) pod: u32,
     pub(super) new: bool,
+    /// An old pod of a revision that nobody proved good: it may be as bad as the new ones.
+    pub(super) unproved: bool,
     /// Whether its cold start is over.
     pub(super) warm: bool,
     /// Since when it serves, where that is known.
@@ -37,11 +28,26 @@ pub(super) struct Share {
     pub(super) tally: Tally,
 }
 
-/// One pod's requests by segment (absolute number).
+/// One pod's requests by segment (its name).
 #[derive(Debug, Clone)]
 pub(super) struct Arm {
     pub(super) new: bool,
     by_segment: VecDeque<(u32, Tally)>,
+}
+
+impl Arm {
+    /// Puts together what belongs to one segment since those in between were closed. Only the last few can.
+    fn merge(&mut self, starts: &Starts) {
+        let mut i = self.by_segment.len();
+        while i > 1 {
+            i -= 1;
+            let (later, before) = (self.by_segment[i], self.by_segment[i - 1].0);
+            if starts.place(later.0) == starts.place(before) {
+                self.by_segment.remove(i);
+                self.by_segment[i - 1].1 += later.1;
+            }
+        }
+    }
 }
 
 /// Since when the data speaks against the limit, by the start that explains it best.
@@ -55,6 +61,8 @@ pub(super) struct Onset {
     pub(super) old: Tally,
     /// New and old pods since `t`, in the seconds in which both served: nothing else tells them apart.
     pub(super) beside: [Tally; 2],
+    /// The same with proven old pods only, if others served as well.
+    pub(super) beside_proven: Option<[Tally; 2]>,
     segment: usize,
 }
 
@@ -73,12 +81,9 @@ struct Moment {
 pub(super) struct Evidence {
     hypothesis: Hypothesis,
     pace: [Seconds; 3],
-    prior: Prior,
-    segments: VecDeque<Segment>,
-    /// Segments that were dropped at the front.
-    dropped: u32,
-    /// Weight of all starts so far, dropped ones included.
-    spent: f64,
+    starts: Starts,
+    /// Whether the tick before looked bad.
+    suspected: bool,
     arms: BTreeMap<u32, Arm>,
     log_m: f64,
     log_e: f64,
@@ -86,6 +91,8 @@ pub(super) struct Evidence {
     recent: VecDeque<Moment>,
     /// New and old pods by time, finer than the starts: when it began, and who served beside whom.
     fine: [Series; 2],
+    /// Old pods that were proven good, if others served as well.
+    proven: Option<Series>,
     /// When new and when old pods last served.
     new_at: Option<Seconds>,
     old_seen: Option<Seconds>,
@@ -101,16 +108,15 @@ impl Evidence {
         Self {
             hypothesis: Hypothesis::new(theta),
             pace,
-            prior: Prior::new(watch),
-            segments: VecDeque::new(),
-            dropped: 0,
-            spent: 0.0,
+            starts: Starts::new(watch),
+            suspected: false,
             arms: BTreeMap::new(),
             log_m: 0.0,
             log_e: 0.0,
             surge: false,
             recent: VecDeque::new(),
             fine: Default::default(),
+            proven: None,
             new_at: None,
             old_seen: None,
             new: Tally::default(),
@@ -124,7 +130,7 @@ impl Evidence {
     pub(super) fn step(&mut self, from: Seconds, t: Seconds, rise: Seconds, shares: &[Share], dispersion: f64) {
         let new: Tally = shares.iter().filter(|s| s.new).map(|s| s.tally).sum();
         let old: Tally = shares.iter().filter(|s| !s.new).map(|s| s.tally).sum();
-        if self.segments.is_empty() && new.total <= 0.0 {
+        if self.starts.is_empty() && new.total <= 0.0 {
             // The first start waits for the first request: without any there is nothing to test.
             return;
         }
@@ -137,16 +143,12 @@ impl Evidence {
             Some(last) if new.total > 0.0 && from > last => (t - last).min(FIRST_READING).max(rise),
             _ => rise,
         };
-        self.open_starts(from);
+        let number = self.starts.open(from, self.suspected, &self.hypothesis);
+        self.tidy();
         let temper = (1.0 / dispersion.max(1.0)).min(REQUESTS_PER_TICK / new.total.max(1.0)).min(1.0);
-        let number = self.dropped + self.segments.len() as u32 - 1;
-        if let Some(segment) = self.segments.back_mut() {
-            segment.tempered += new.scaled(temper);
-            segment.new += new;
-            segment.old += old;
-            if new.bad > 0.0 {
-                segment.first_bad.get_or_insert(from);
-            }
+        self.starts.count(from, new, old, temper);
+        if new.total > 0.0 {
+            self.suspected = self.hypothesis.best_lr(new.scaled(temper)) >= SUSPECT;
         }
         for share in shares {
             let arm = self.arms.entry(share.pod).or_insert_with(|| Arm { new: share.new, by_segment: VecDeque::new() });
@@ -167,6 +169,15 @@ impl Evidence {
         self.recent.push_back(Moment { t, new, warm, old });
         while self.recent.front().is_some_and(|moment| moment.t <= t - RELEASE) {
             self.recent.pop_front();
+        }
+        let unproved: Tally = shares.iter().filter(|s| s.unproved).map(|s| s.tally).sum();
+        if unproved.total > 0.0 && self.proven.is_none() {
+            self.proven = Some(self.fine[1].clone());
+        }
+        if let Some(proven) = self.proven.as_mut().filter(|_| old.total > unproved.total) {
+            let mut tally = old;
+            tally -= unproved;
+            proven.add(t, tally);
         }
         for (series, tally) in self.fine.iter_mut().zip([new, old]) {
             if tally.total > 0.0 {
@@ -225,52 +236,21 @@ impl Evidence {
         };
     }
 
-    fn open_starts(&mut self, from: Seconds) {
-        let Some(anchor) = self.segments.front().map(|s| s.begin) else {
-            self.open_start(from);
-            return;
-        };
-        // Starts lie on the grid of the first one; a dropped front moves the anchor by whole steps.
-        let due = ((from - anchor + 1e-6) / self.prior.spacing).floor() as u32;
-        let keep = (2 * self.prior.starts) as usize;
-        while (self.segments.len() as u32) <= due {
-            let begin = anchor + self.prior.spacing * self.segments.len() as f64;
-            self.open_start(begin);
-            // A daemon that slept for days must not make a start for each minute of them.
-            if self.segments.len() > 2 * keep {
-                break;
-            }
-        }
-        while self.segments.len() > keep {
-            self.segments.pop_front();
-            self.dropped += 1;
-        }
-        let dropped = self.dropped;
+    /// Keeps of each pod what the segments keep.
+    fn tidy(&mut self) {
+        let (starts, oldest) = (&self.starts, self.starts.oldest());
         self.arms.retain(|_, arm| {
-            while arm.by_segment.front().is_some_and(|(number, _)| *number < dropped) {
+            while arm.by_segment.front().is_some_and(|(name, _)| *name < oldest) {
                 arm.by_segment.pop_front();
             }
+            arm.merge(starts);
             !arm.by_segment.is_empty()
         });
     }
 
-    fn open_start(&mut self, begin: Seconds) {
-        let weight = self.prior.weight(self.dropped + self.segments.len() as u32);
-        self.spent += weight;
-        self.segments.push_back(Segment { begin, weight, ..Segment::default() });
-    }
-
     /// log M of the counts that `pick` chooses from each segment.
     fn mixture(&self, pick: &dyn Fn(&Segment) -> Tally) -> f64 {
-        let mut since = Tally::default();
-        let mut terms = Vec::with_capacity(self.segments.len() + 1);
-        for segment in self.segments.iter().rev() {
-            since += pick(segment);
-            terms.push(segment.weight.ln() + self.hypothesis.log_lr(since));
-        }
-        // Starts not yet reached are bets not yet made.
-        terms.push((1.0 - self.spent).max(0.0).ln());
-        log_sum_exp(terms.iter().copied())
+        self.starts.mixture(&self.hypothesis, self.starts.all().iter().map(pick))
     }
 
     pub(super) fn theta(&self) -> f64 {
@@ -329,27 +309,19 @@ impl Evidence {
 
     /// The start that explains the data best (gate 4: ĵ = argmax LR_j).
     pub(super) fn onset(&self) -> Option<Onset> {
-        let mut since = Tally::default();
-        let mut best: Option<(f64, usize)> = None;
-        for (i, segment) in self.segments.iter().enumerate().rev() {
-            since += segment.tempered;
-            let log = self.hypothesis.log_lr(since);
-            if best.is_none_or(|(top, _)| log >= top) {
-                best = Some((log, i));
-            }
-        }
-        let (_, segment) = best?;
-        let rest = || self.segments.iter().skip(segment);
+        let segment = self.starts.best(&self.hypothesis)?;
+        let rest = || self.starts.all().iter().skip(segment);
         let begin = rest().find_map(|s| s.first_bad).or_else(|| rest().next().map(|s| s.begin))?;
         let [new, old] = &self.fine;
         let t = new.onset(&self.hypothesis, begin).unwrap_or(begin).max(begin);
         let beside = new.beside(old, t + PEER_BIN);
-        Some(Onset { t, new: rest().map(|s| s.new).sum(), old: rest().map(|s| s.old).sum(), beside, segment })
+        let beside_proven = self.proven.as_ref().map(|proven| new.beside(proven, t + PEER_BIN));
+        Some(Onset { t, new: rest().map(|s| s.new).sum(), old: rest().map(|s| s.old).sum(), beside, beside_proven, segment })
     }
 
     /// What each pod served since the onset.
     pub(super) fn by_pod(&self, onset: &Onset) -> impl Iterator<Item = (u32, bool, Tally)> {
-        let first = self.dropped + onset.segment as u32;
+        let first = self.starts.name(onset.segment);
         self.arms.iter().map(move |(pod, arm)| {
             (*pod, arm.new, arm.by_segment.iter().filter(|(n, _)| *n >= first).map(|(_, tally)| *tally).sum())
         })
@@ -357,33 +329,22 @@ impl Evidence {
 
     /// log M had these new pods not existed (gate 5).
     pub(super) fn without(&self, pods: &[u32]) -> f64 {
-        let mut gone = vec![Tally::default(); self.segments.len()];
+        let mut gone = vec![Tally::default(); self.starts.all().len()];
         for arm in pods.iter().filter_map(|pod| self.arms.get(pod)).filter(|arm| arm.new) {
-            for (number, tally) in &arm.by_segment {
-                if let Some(slot) = number.checked_sub(self.dropped).and_then(|i| gone.get_mut(i as usize)) {
+            for (name, tally) in &arm.by_segment {
+                if let Some(slot) = self.starts.place(*name).and_then(|place| gone.get_mut(place)) {
                     *slot += *tally;
                 }
             }
         }
-        let rest: Vec<Tally> = self
-            .segments
-            .iter()
-            .zip(gone)
-            .map(|(segment, gone)| {
-                // Tempering is the same for every pod of a tick, and nearly so in a segment.
-                let temper = if segment.new.total > 0.0 { segment.tempered.total / segment.new.total } else { 1.0 };
-                let mut left = segment.tempered;
-                left -= gone.scaled(temper);
-                Tally::new(left.bad.min(left.total), left.total)
-            })
-            .collect();
-        let mut since = Tally::default();
-        let mut terms = vec![(1.0 - self.spent).max(0.0).ln()];
-        for (segment, tally) in self.segments.iter().zip(rest).rev() {
-            since += tally;
-            terms.push(segment.weight.ln() + self.hypothesis.log_lr(since));
-        }
-        log_sum_exp(terms.iter().copied())
+        let rest = self.starts.all().iter().zip(gone).map(|(segment, gone)| {
+            // Tempering is the same for every pod of a tick, and nearly so in a segment.
+            let temper = if segment.new.total > 0.0 { segment.tempered.total / segment.new.total } else { 1.0 };
+            let mut left = segment.tempered;
+            left -= gone.scaled(temper);
+            Tally::new(left.bad.min(left.total), left.total)
+        });
+        self.starts.mixture(&self.hypothesis, rest.collect::<Vec<_>>().into_iter())
     }
 }
 

@@ -1,9 +1,9 @@
 use super::super::random::Random;
-use super::*;
+use super::{super::hypothesis::Prior, *};
 use proptest::prelude::*;
 
 fn share(bad: f64, total: f64) -> Share {
-    Share { pod: 1, new: true, warm: true, ready: None, tally: Tally::new(bad, total) }
+    Share { pod: 1, new: true, unproved: false, warm: true, ready: None, tally: Tally::new(bad, total) }
 }
 
 /// Runs ticks of 15 s; gives the time of the first conviction.
@@ -44,9 +44,10 @@ fn priors_sum_to_one() {
         let prior = Prior::new(watch);
         assert!(prior.starts <= 31);
         let first: f64 = (0..prior.starts).map(|j| prior.weight(j)).sum();
-        assert!((first - (1.0 - LATE_PRIOR)).abs() < 1e-9, "{first}");
+        let others = TICK_PRIOR + SUSPECT_PRIOR;
+        assert!((first - (1.0 - LATE_PRIOR - others)).abs() < 1e-9, "{first}");
         let all: f64 = (0..prior.starts * 500).map(|j| prior.weight(j)).sum();
-        assert!(all < 1.0 && all > 0.999, "{all}");
+        assert!(all < 1.0 - others && all > 0.999 - others, "{all}");
     }
 }
 
@@ -93,17 +94,17 @@ fn memory_is_bounded_however_long_it_goes_on() {
     let mut evidence = Evidence::new(0.05, ERROR_PACE, 1800.0);
     for i in 0..20_000 {
         let t = f64::from(i) * 15.0;
-        let tick = Share { pod: i as u32 / 100, new: true, warm: true, ready: None, tally: Tally::new(1.0, 100.0) };
+        let tick = Share { pod: i as u32 / 100, new: true, unproved: false, warm: true, ready: None, tally: Tally::new(1.0, 100.0) };
         evidence.step(t, t + 15.0, 15.0, &[tick], 1.0);
     }
     assert!(
-        evidence.segments.len() <= 62 && evidence.arms.len() < 60,
+        evidence.starts.all().len() <= 62 + SUSPECTS && evidence.arms.len() < 60,
         "{} {}",
-        evidence.segments.len(),
+        evidence.starts.all().len(),
         evidence.arms.len()
     );
     evidence.step(1e9, 1e9 + 15.0, 15.0, &[share(1.0, 10.0)], 1.0);
-    assert!(evidence.segments.len() <= 62);
+    assert!(evidence.starts.all().len() <= 62 + SUSPECTS);
 }
 
 #[test]
@@ -180,12 +181,12 @@ proptest! {
     #[test]
     fn additive_and_blind_to_order_within_a_tick(mut parts in prop::collection::vec((0u32..20, 0u32..40), 1..12), cut in 0usize..12) {
         let all: Vec<Share> = parts.iter().enumerate()
-            .map(|(i, (bad, good))| Share { pod: i as u32 % 3, new: true, warm: true, ready: None, tally: Tally::new(f64::from(*bad), f64::from(bad + good)) }).collect();
+            .map(|(i, (bad, good))| Share { pod: i as u32 % 3, new: true, unproved: false, warm: true, ready: None, tally: Tally::new(f64::from(*bad), f64::from(bad + good)) }).collect();
         let mut one = Evidence::new(0.05, ERROR_PACE, 1800.0);
         one.step(0.0, 15.0, 15.0, &all, 1.0);
         parts.rotate_left(cut % all.len());
         let turned: Vec<Share> = parts.iter()
-            .map(|(bad, good)| Share { pod: 1, new: true, warm: true, ready: None, tally: Tally::new(f64::from(*bad), f64::from(bad + good)) }).collect();
+            .map(|(bad, good)| Share { pod: 1, new: true, unproved: false, warm: true, ready: None, tally: Tally::new(f64::from(*bad), f64::from(bad + good)) }).collect();
         let mut two = Evidence::new(0.05, ERROR_PACE, 1800.0);
         two.step(0.0, 15.0, 15.0, &turned, 1.0);
         prop_assert!((one.log_m - two.log_m).abs() < 1e-9 && (one.log_e - two.log_e).abs() < 1e-9);

@@ -18,6 +18,25 @@ pub(super) struct Tick {
     pub(super) rise: Seconds,
 }
 
+/// On which side of the comparison a pod stands.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sides<'a> {
+    /// The revision on trial.
+    pub(super) to: &'a Revision,
+    /// The revision that was serving, where nobody proved it good.
+    pub(super) unproved: Option<&'a Revision>,
+}
+
+impl Sides<'_> {
+    fn new(&self, pod: &Pod) -> bool {
+        pod.state.revision == *self.to
+    }
+
+    fn unproved(&self, pod: &Pod) -> bool {
+        !self.new(pod) && self.unproved == Some(&pod.state.revision)
+    }
+}
+
 /// Errors against the limit, and, when the limit was broken before, against the user's own as well.
 #[derive(Debug, Clone)]
 pub(super) struct Errors {
@@ -48,7 +67,7 @@ impl Errors {
         errors: &mut Option<Self>,
         tick: Tick,
         pods: &[&Pod],
-        to: &Revision,
+        sides: Sides<'_>,
         before: &Baseline,
         rules: &Rules,
     ) {
@@ -58,7 +77,8 @@ impl Errors {
             .filter(|pod| pod.pending.total > 0.0)
             .map(|pod| Share {
                 pod: pod.serial,
-                new: pod.state.revision == *to,
+                new: sides.new(pod),
+                unproved: sides.unproved(pod),
                 warm: pod.first_ready.is_some_and(|ready| tick.from >= ready + cold),
                 ready: pod.first_ready,
                 tally: pod.pending,
@@ -132,8 +152,8 @@ pub(super) enum Latency {
 
 impl Latency {
     /// Takes the pods' pending histograms.
-    pub(super) fn step(&mut self, tick: Tick, pods: &[&Pod], to: &Revision, before: &Baseline, rules: &Rules) {
-        let measured = pods.iter().any(|pod| pod.state.revision == *to && pod.pending_latency.is_some());
+    pub(super) fn step(&mut self, tick: Tick, pods: &[&Pod], sides: Sides<'_>, before: &Baseline, rules: &Rules) {
+        let measured = pods.iter().any(|pod| sides.new(pod) && pod.pending_latency.is_some());
         if !matches!(self, Latency::Tested(_)) {
             if !measured {
                 return;
@@ -149,7 +169,7 @@ impl Latency {
         let mut out_of_range = false;
         for pod in pods {
             let Some(histogram) = &pod.pending_latency else { continue };
-            let new = pod.state.revision == *to;
+            let new = sides.new(pod);
             let Some(above) = histogram.above(slow.cut.seconds) else {
                 out_of_range |= new;
                 continue;
@@ -157,6 +177,7 @@ impl Latency {
             let share = |bad| Share {
                 pod: pod.serial,
                 new,
+                unproved: sides.unproved(pod),
                 warm: true,
                 ready: None,
                 tally: Tally::new(bad, histogram.total()),

@@ -111,8 +111,19 @@ pub(super) fn culprit_node(evidence: &Evidence, onset: &Onset, around: &Surround
 /// Whether old pods with real traffic say so clearly that it is the new ones: what is left when their share
 /// of bad requests is taken off breaks the limit alone.
 pub(super) fn told_apart(evidence: &Evidence, onset: &Onset) -> bool {
-    let [new, old] = onset.beside;
-    let more = new.ratio().zip(old.ratio()).is_some_and(|(new, old)| new - old > evidence.theta());
+    told_apart_by(onset.beside, evidence.theta())
+        || onset.beside_proven.is_some_and(|beside| told_apart_by(beside, evidence.theta()))
+}
+
+/// Whether the only old pods are those of a revision that nobody proved good, and they fail as well: whether that
+/// is the cluster's doing only peers can tell.
+pub(super) fn rests_on_peers(evidence: &Evidence, onset: &Onset) -> bool {
+    let bad = onset.beside[1].ratio().is_some_and(|ratio| ratio > evidence.theta());
+    bad && onset.beside_proven.is_some_and(|[_, proven]| proven.total < SOME_TRAFFIC)
+}
+
+fn told_apart_by([new, old]: [Tally; 2], theta: f64) -> bool {
+    let more = new.ratio().zip(old.ratio()).is_some_and(|(new, old)| new - old > theta);
     old.total >= SOME_TRAFFIC && more && split::log_split(new, old) >= LEVEL
 }
 
@@ -206,6 +217,12 @@ fn old_pods(evidence: &Evidence, onset: &Onset, around: &Surroundings<'_>) -> Ga
         return Gate::Open;
     }
     if old.ratio().is_some_and(|ratio| ratio > evidence.theta()) {
+        // Pods of a revision that nobody proved good may fail for the same reason. Proven ones tell; where none
+        // serves, peers must.
+        let [new, proven] = onset.beside_proven.unwrap_or(onset.beside);
+        if proven.total < SOME_TRAFFIC || split::log_split(new, proven) >= SPLIT_LEVEL {
+            return Gate::Open;
+        }
         let text = format!("old pods fail as well in the same minutes ({})", text_of(old));
         return Gate::Hold(HoldReason::OldVersion, text);
     }

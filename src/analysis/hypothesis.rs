@@ -24,6 +24,14 @@ impl Hypothesis {
         self.theta
     }
 
+    /// How much the best alternative of all explains it better than the limit; 0 where the limit is kept.
+    pub(super) fn best_lr(&self, tally: Tally) -> f64 {
+        let Some(p) = tally.ratio().filter(|p| *p > self.theta) else { return 0.0 };
+        let good = tally.total - tally.bad;
+        let rest = if good > 0.0 { good * ((1.0 - p) / (1.0 - self.theta)).ln() } else { 0.0 };
+        tally.bad * (p / self.theta).ln() + rest
+    }
+
     /// Log likelihood ratio of the mixture of alternatives; 0 when the limit is so high that no
     /// alternative is left.
     pub(super) fn log_lr(&self, tally: Tally) -> f64 {
@@ -49,6 +57,9 @@ pub(super) fn log_sum_exp(terms: impl Iterator<Item = f64> + Clone) -> f64 {
 pub(super) struct Prior {
     pub(super) spacing: Seconds,
     pub(super) starts: u32,
+    /// The least distance of two starts by the tick, and its share of the watch.
+    pub(super) tick: Seconds,
+    pub(super) tick_share: f64,
     decay_sum: f64,
 }
 
@@ -57,18 +68,19 @@ impl Prior {
         let spacing = START_EVERY.max(watch / STARTS);
         let starts = (watch / spacing).floor() as u32 + 1;
         let decay_sum = (0..starts).map(|i| Self::decay(i, spacing)).sum();
-        Self { spacing, starts, decay_sum }
+        let tick = spacing / 4.0;
+        Self { spacing, starts, tick, tick_share: tick / watch.max(tick), decay_sum }
     }
 
     fn decay(i: u32, spacing: Seconds) -> f64 {
         (-f64::from(i) * spacing / START_HALF_LIFE).exp2()
     }
 
-    /// Weight of start `j`; all of them, without end, sum to 1.
+    /// Stake on start `j` by the clock; all of them, without end, sum to what other starts leave of 1.
     pub(super) fn weight(&self, j: u32) -> f64 {
         let (round, i) = (j / self.starts, j % self.starts);
         let share = match round {
-            0 => 1.0 - LATE_PRIOR - FIRST_PRIOR,
+            0 => 1.0 - LATE_PRIOR - FIRST_PRIOR - TICK_PRIOR - SUSPECT_PRIOR,
             k => LATE_PRIOR / (f64::from(k) * f64::from(k + 1)),
         };
         let first = if j == 0 { FIRST_PRIOR } else { 0.0 };

@@ -39,6 +39,7 @@ mod roster;
 mod scene;
 mod series;
 mod split;
+mod starts;
 pub mod succession;
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,7 @@ use super::{
     baseline::{self, Baseline},
     callers::Callers,
     facts::Facts,
-    family::{Errors, Latency, Tick},
+    family::{Errors, Latency, Sides, Tick},
     health::Probes,
     issues::Issues,
     peers::Seasons,
@@ -290,8 +290,10 @@ impl Trial {
         if self.fresh || !running || t - from > gap {
             let tick = Tick { from, t, rise: (t - from).min(gap) };
             let pods: Vec<&Pod> = self.roster.all().collect();
-            Errors::step(&mut self.errors, tick, &pods, &self.to, &self.baseline, &self.rules);
-            self.latency.step(tick, &pods, &self.to, &self.baseline, &self.rules);
+            let unproved = (self.proven < self.t0).then_some(&self.from);
+            let sides = Sides { to: &self.to, unproved };
+            Errors::step(&mut self.errors, tick, &pods, sides, &self.baseline, &self.rules);
+            self.latency.step(tick, &pods, sides, &self.baseline, &self.rules);
             self.forget_pending();
             self.fresh = false;
             self.stepped = t;

@@ -21,12 +21,28 @@ pub(super) const STARTS: f64 = 30.0;
 /// Half-life of the prior weight of a start by its distance from the first one (2.3: 10 min).
 pub(super) const START_HALF_LIFE: Seconds = 600.0;
 /// Share of the prior for starts after the planned watch, which goes on when requests are few.
-/// Costs ln(1/0.9) ≈ 0.1 of evidence inside the watch; without it a late fault would have to
+/// Costs ln(1/0.95) ≈ 0.05 of evidence inside the watch; without it a late fault would have to
 /// outweigh the whole clean watch before it.
-pub(super) const LATE_PRIOR: f64 = 0.1;
-/// Share of the prior for the very first start: most faults begin with the first request. Saves 1.9 nats
-/// there, which is 20 s of 8 % at 10 requests a second, and costs 0.4 at every other start.
-pub(super) const FIRST_PRIOR: f64 = 1.0 / 3.0;
+pub(super) const LATE_PRIOR: f64 = 0.05;
+/// Share of the prior for the very first start: most faults begin with the first request.
+pub(super) const FIRST_PRIOR: f64 = 0.3;
+/// Share of the prior for starts by the tick, evenly over the planned watch. Little on each, which is enough where
+/// requests are many; where they are few, the minutes do as well.
+pub(super) const TICK_PRIOR: f64 = 0.1;
+/// Share of the prior for starts right after a tick that looked bad: a fault is seen in its first tick, and what is
+/// staked on the next one is ten times what a start by the clock could have.
+pub(super) const SUSPECT_PRIOR: f64 = 0.3;
+/// Of what is left of that, each such start gets this share, down to the least that is worth a start; no more than
+/// [`SUSPECTS`] come of it.
+pub(super) const SUSPECT_SHARE: f64 = 0.4;
+/// See [`SUSPECT_SHARE`].
+pub(super) const SUSPECT_LEAST: f64 = 0.004;
+/// See [`SUSPECT_SHARE`].
+pub(super) const SUSPECTS: usize = 10;
+/// A tick looks bad when the share that it shows explains it so many nats better than the limit does.
+pub(super) const SUSPECT: f64 = 0.3;
+/// A start by the tick is lost when what it adds to the mixture has sunk below this (natural log).
+pub(super) const LOST: f64 = -14.0;
 /// A first reading stands for this much bad time at most: three scrapes.
 pub(super) const FIRST_READING: Seconds = 45.0;
 /// Evidence halves in this time while nothing adds to it (2.3).

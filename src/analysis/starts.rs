@@ -1,0 +1,207 @@
+//! When the bets against a limit begin, and what was counted since each (decision.md 2.3). Pure.
+//!
+//! The evidence is a mixture over starts, because nobody knows beforehand when a fault begins. What is staked on a
+//! start is fixed before its first request is seen, and all stakes together never exceed 1: that makes the mixture a
+//! fair bet at every moment. There are three kinds. Starts by the clock come every minute and are kept for the
+//! whole watch. Starts by the tick are closed again as soon as they are lost: where many requests come, the calm
+//! seconds before a fault would outweigh the seconds after it until the next minute begins. And where the tick before
+//! looked bad, much is staked on what follows it: the past may choose the bet, it only may not be part of it.
+
+use super::{
+    counter::Tally,
+    hypothesis::{Hypothesis, Prior, log_sum_exp},
+    tuning::*,
+};
+use crate::domain::Seconds;
+use std::collections::VecDeque;
+
+/// What was counted between one start and the next.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Segment {
+    pub(super) begin: Seconds,
+    /// Its name for those who count by pod; names rise, and those of closed starts are left out.
+    number: u32,
+    stake: f64,
+    /// Whether it is kept although nothing is left of its stake.
+    by_clock: bool,
+    /// New pods, tempered: what the test sees.
+    pub(super) tempered: Tally,
+    pub(super) new: Tally,
+    pub(super) old: Tally,
+    pub(super) first_bad: Option<Seconds>,
+}
+
+impl Segment {
+    fn absorb(&mut self, later: Self) {
+        self.tempered += later.tempered;
+        self.new += later.new;
+        self.old += later.old;
+        self.first_bad = self.first_bad.or(later.first_bad);
+    }
+}
+
+/// All starts of one test.
+#[derive(Debug, Clone)]
+pub(super) struct Starts {
+    prior: Prior,
+    segments: VecDeque<Segment>,
+    next: u32,
+    /// The first start by the clock, and how many there were.
+    anchor: Seconds,
+    by_clock: u32,
+    /// All stakes so far, closed ones included.
+    spent: f64,
+    /// What is left for starts by the tick, and for those that look bad.
+    by_tick: f64,
+    spare: f64,
+}
+
+impl Starts {
+    pub(super) fn new(watch: Seconds) -> Self {
+        Self {
+            prior: Prior::new(watch),
+            segments: VecDeque::new(),
+            next: 0,
+            anchor: 0.0,
+            by_clock: 0,
+            spent: 0.0,
+            by_tick: TICK_PRIOR,
+            spare: SUSPECT_PRIOR,
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.segments.is_empty()
+    }
+
+    pub(super) fn all(&self) -> &VecDeque<Segment> {
+        &self.segments
+    }
+
+    /// Opens what is due at `from`; `suspected`: the tick that ended then looked bad. Tells the name of the segment
+    /// that counts from now on.
+    pub(super) fn open(&mut self, from: Seconds, suspected: bool, hypothesis: &Hypothesis) -> u32 {
+        if self.is_empty() {
+            self.anchor = from;
+        }
+        let due = ((from - self.anchor + 1e-6) / self.prior.spacing).floor() as u32 + 1;
+        let keep = 2 * self.prior.starts;
+        // A daemon that slept for days must not make a start for each minute of them.
+        self.by_clock = self.by_clock.max(due.saturating_sub(keep));
+        while self.by_clock < due {
+            let begin = self.anchor + self.prior.spacing * f64::from(self.by_clock);
+            let stake = self.prior.weight(self.by_clock);
+            self.by_clock += 1;
+            self.stake(begin, stake, true);
+        }
+        let late = |start: &Segment, least: Seconds| from - start.begin >= least - 1e-6;
+        if self.by_tick > 0.0 && self.segments.back().is_some_and(|last| late(last, self.prior.tick)) {
+            let stake = (TICK_PRIOR * self.prior.tick_share).min(self.by_tick);
+            self.by_tick -= stake;
+            self.stake(from, stake, false);
+        }
+        let bet = self.spare * SUSPECT_SHARE;
+        if suspected && bet >= SUSPECT_LEAST {
+            self.spare -= bet;
+            self.stake(from, bet, false);
+        }
+        self.close(from, hypothesis);
+        while self.segments.len() > keep as usize + SUSPECTS {
+            self.segments.pop_front();
+        }
+        self.segments.back().map_or(0, |last| last.number)
+    }
+
+    fn stake(&mut self, begin: Seconds, stake: f64, by_clock: bool) {
+        self.spent += stake;
+        if let Some(last) = self.segments.back_mut()
+            && last.begin >= begin - 1e-6
+        {
+            // Nothing was counted in it yet: the same start.
+            last.stake += stake;
+            last.by_clock |= by_clock;
+            return;
+        }
+        self.segments.push_back(Segment { begin, number: self.next, stake, by_clock, ..Segment::default() });
+        self.next += 1;
+    }
+
+    /// Closes starts between those by the clock of which next to nothing is left, or next to nothing beside the best:
+    /// what they counted belongs to the start before.
+    fn close(&mut self, from: Seconds, hypothesis: &Hypothesis) {
+        let mut since = Tally::default();
+        let worth = self.segments.iter().rev().map(|segment| {
+            since += segment.tempered;
+            segment.stake.ln() + hypothesis.log_lr(since)
+        });
+        let worth: Vec<f64> = worth.collect();
+        let least = LOST + worth.iter().copied().fold(0.0, f64::max);
+        let young = from - self.prior.tick;
+        let last = self.segments.len().saturating_sub(1);
+        for (back, worth) in worth.into_iter().enumerate().filter(|(back, _)| *back < last) {
+            let place = last - back;
+            let lost = |segment: &Segment| !segment.by_clock && segment.begin < young && worth < least;
+            // From the back: what is removed moves nobody in front of it.
+            if self.segments.get(place).is_some_and(lost)
+                && let Some(gone) = self.segments.remove(place)
+                && let Some(before) = self.segments.get_mut(place - 1)
+            {
+                before.absorb(gone);
+            }
+        }
+    }
+
+    /// Counts one tick.
+    pub(super) fn count(&mut self, from: Seconds, new: Tally, old: Tally, temper: f64) {
+        if let Some(segment) = self.segments.back_mut() {
+            segment.tempered += new.scaled(temper);
+            segment.new += new;
+            segment.old += old;
+            if new.bad > 0.0 {
+                segment.first_bad.get_or_insert(from);
+            }
+        }
+    }
+
+    /// The first name that still counts.
+    pub(super) fn oldest(&self) -> u32 {
+        self.segments.front().map_or(0, |first| first.number)
+    }
+
+    /// Name of a segment by its place.
+    pub(super) fn name(&self, place: usize) -> u32 {
+        self.segments.get(place).map_or(u32::MAX, |segment| segment.number)
+    }
+
+    /// Place of the segment in which something of that name counts now.
+    pub(super) fn place(&self, name: u32) -> Option<usize> {
+        self.segments.partition_point(|segment| segment.number <= name).checked_sub(1)
+    }
+
+    /// log M of counts, one for each segment.
+    pub(super) fn mixture(&self, hypothesis: &Hypothesis, counts: impl DoubleEndedIterator<Item = Tally>) -> f64 {
+        let mut since = Tally::default();
+        let mut terms = Vec::with_capacity(self.segments.len() + 1);
+        for (segment, tally) in self.segments.iter().rev().zip(counts.rev()) {
+            since += tally;
+            terms.push(segment.stake.ln() + hypothesis.log_lr(since));
+        }
+        // Starts not yet reached are bets not yet made.
+        terms.push((1.0 - self.spent).max(0.0).ln());
+        log_sum_exp(terms.iter().copied())
+    }
+
+    /// The place of the start that explains the data best.
+    pub(super) fn best(&self, hypothesis: &Hypothesis) -> Option<usize> {
+        let mut since = Tally::default();
+        let mut best: Option<(f64, usize)> = None;
+        for (i, segment) in self.segments.iter().enumerate().rev() {
+            since += segment.tempered;
+            let log = hypothesis.log_lr(since);
+            if best.is_none_or(|(top, _)| log >= top) {
+                best = Some((log, i));
+            }
+        }
+        best.map(|(_, place)| place)
+    }
+}
