@@ -217,7 +217,7 @@ impl Evidence {
             // Targets are not scraped all at once: a fault that has ended is still seen by some for one more
             // tick, which is bad time only as far as it is as bad as the minute before.
             let usual = self.last(t, NOW).0.ratio().unwrap_or(1.0).max(f64::MIN_POSITIVE);
-            let as_bad = new.ratio().map_or(1.0, |ratio| (ratio / usual).min(1.0));
+            let as_bad = new.ratio().map_or(1.0, |ratio| (ratio / (AS_BAD * usual)).min(1.0));
             self.log_m.min(self.log_e.max(0.0) + LEVEL * step * as_bad)
         } else {
             // Without any request nothing speaks for it either.

@@ -22,7 +22,7 @@ fn run(seconds: u32, mut tick: impl FnMut(f64) -> (f64, f64)) -> Option<f64> {
 
 #[test]
 fn golden_likelihood_ratios() {
-    let h = Hypothesis::new(0.05);
+    let h = Hypothesis::uniform(0.05);
     for (bad, total, log) in [
         (0.0, 0.0, 0.0),
         (3.0, 3.0, 6.9073),

@@ -8,16 +8,31 @@ use crate::domain::Seconds;
 #[derive(Debug, Clone)]
 pub(super) struct Hypothesis {
     theta: f64,
-    /// ln(q/θ) and ln((1−q)/(1−θ)) of each alternative.
-    grid: Vec<(f64, f64)>,
+    /// ln(q/θ), ln((1−q)/(1−θ)) and the log of the stake of each alternative.
+    grid: Vec<(f64, f64, f64)>,
 }
 
 impl Hypothesis {
     pub(super) fn new(theta: f64) -> Self {
-        let mut alternatives: Vec<f64> = GRID.iter().map(|k| k * theta).chain([GRID_TOP]).collect();
-        alternatives.retain(|&q| q > theta && q <= GRID_MAX);
-        let grid = alternatives.iter().map(|q| ((q / theta).ln(), ((1.0 - q) / (1.0 - theta)).ln())).collect();
+        Self::with(theta, GRID.into_iter(), GRID_TOP)
+    }
+
+    /// Alternatives that are not between the limit and 1 leave their stakes to the others.
+    fn with(theta: f64, multiples: impl Iterator<Item = (f64, f64)>, top: (f64, f64)) -> Self {
+        let all = multiples.map(|(k, stake)| (k * theta, stake)).chain([top]);
+        let kept: Vec<(f64, f64)> = all.filter(|(q, _)| *q > theta && *q <= GRID_MAX).collect();
+        let sum: f64 = kept.iter().map(|(_, stake)| stake).sum();
+        let grid = kept
+            .iter()
+            .map(|(q, stake)| ((q / theta).ln(), ((1.0 - q) / (1.0 - theta)).ln(), (stake / sum).ln()))
+            .collect();
         Self { theta, grid }
+    }
+
+    /// The grid that the golden values of decision.md were computed with: the same stake on each.
+    #[cfg(test)]
+    pub(super) fn uniform(theta: f64) -> Self {
+        Self::with(theta, [1.2, 1.5, 2.0, 3.0, 5.0, 10.0].into_iter().map(|k| (k, 1.0)), (0.9, 1.0))
     }
 
     pub(super) fn theta(&self) -> f64 {
@@ -39,7 +54,7 @@ impl Hypothesis {
             return 0.0;
         }
         let good = tally.total - tally.bad;
-        log_sum_exp(self.grid.iter().map(|(up, down)| tally.bad * up + good * down)) - (self.grid.len() as f64).ln()
+        log_sum_exp(self.grid.iter().map(|(up, down, stake)| stake + tally.bad * up + good * down))
     }
 }
 
