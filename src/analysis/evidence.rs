@@ -5,6 +5,7 @@
 //! nonnegative supermartingale, so looking at it every tick costs nothing (Ville).
 
 use super::{
+    bounds,
     counter::Tally,
     hypothesis::Hypothesis,
     series::Series,
@@ -87,7 +88,8 @@ pub(super) struct Evidence {
     arms: BTreeMap<u32, Arm>,
     log_m: f64,
     log_e: f64,
-    surge: bool,
+    /// The last tick that had requests.
+    previous: Tally,
     recent: VecDeque<Moment>,
     /// New and old pods by time, finer than the starts: when it began, and who served beside whom.
     fine: [Series; 2],
@@ -113,7 +115,7 @@ impl Evidence {
             arms: BTreeMap::new(),
             log_m: 0.0,
             log_e: 0.0,
-            surge: false,
+            previous: Tally::default(),
             recent: VecDeque::new(),
             fine: Default::default(),
             proven: None,
@@ -193,12 +195,21 @@ impl Evidence {
         old.total >= SOME_TRAFFIC && old.ratio().is_some_and(|ratio| ratio <= self.hypothesis.theta())
     }
 
+    /// Whether at least half of a tick's requests fail, beyond the chance of a tick; or half of two in a row.
+    fn catastrophic(&mut self, new: Tally) -> bool {
+        if new.total <= 0.0 {
+            return false;
+        }
+        let half = |tally: Tally| tally.ratio().is_some_and(|ratio| ratio >= HALF);
+        let twice = half(new) && half(self.previous);
+        self.previous = new;
+        twice || new.total >= HALF_REQUESTS && bounds::wilson(new.bad, new.total).low >= HALF
+    }
+
     /// Slew limit and fading (2.3): evidence rises only so fast per second of bad time, and fades,
     /// so that bursts far apart do not add up.
     fn weigh(&mut self, t: Seconds, elapsed: Seconds, [rise, served]: [Seconds; 2], new: Tally) {
-        let half = new.ratio().is_some_and(|r| r >= HALF);
-        let fast = half && (new.total >= HALF_REQUESTS || self.surge);
-        self.surge = half;
+        let fast = self.catastrophic(new);
         let before = self.log_m;
         if new.total > 0.0 {
             self.log_m = self.mixture(&|segment| segment.tempered);

@@ -60,7 +60,8 @@ fn an_impossible_limit_never_fires() {
 #[test]
 fn the_slew_limit_sets_the_pace() {
     assert_eq!(run(1800, |_| (150.0, 150.0)), Some(30.0), "100 % at 10 rps");
-    assert_eq!(run(1800, |_| (75.0, 150.0)), Some(30.0), "half at 10 rps");
+    assert_eq!(run(1800, |_| (90.0, 150.0)), Some(30.0), "60 % at 10 rps");
+    assert_eq!(run(1800, |_| (75.0, 150.0)), Some(45.0), "half at 10 rps: one tick could be chance");
     assert_eq!(run(1800, |_| (45.0, 150.0)), Some(60.0), "30 % at 10 rps");
     assert_eq!(run(1800, |_| (2.5, 2.5)), Some(45.0), "100 % at 10 per minute needs two such ticks in a row");
 }
