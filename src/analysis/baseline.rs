@@ -4,12 +4,16 @@ use super::{
     bounds,
     counter::Tally,
     histogram::{Histogram, Quantile},
+    hypothesis::Hypothesis,
     series::Series,
     tuning::*,
 };
 use crate::domain::{LatencyLimit, Seconds};
+use statrs::function::beta::ln_beta;
 use std::collections::{BTreeMap, btree_map::Entry};
 
+/// Shares of bad requests below this are none.
+const SHARE_LEAST: f64 = 1e-6;
 const BINS: usize = (BASELINE / BASELINE_BIN) as usize;
 
 /// Counts of the pods that were serving, before the rollout began.
@@ -159,8 +163,8 @@ impl Baseline {
         ErrorBaseline { theta, before, span, dispersion }
     }
 
-    /// φ = χ²/df of the bins: how much burstier than chance errors come here; 1 where bursts like that stay
-    /// below the limit anyway.
+    /// φ = χ²/df of the bins: how much burstier than chance errors come here; 1 where the evidence would have fallen
+    /// in these bins all the same, so that no burst of this kind can add up to a conviction.
     fn dispersion(&self, limit: f64) -> f64 {
         let sum: Tally = self.bins.iter().copied().sum();
         let Some(p) = sum.ratio().filter(|p| *p > 0.0 && *p < 1.0) else { return 1.0 };
@@ -170,11 +174,15 @@ impl Baseline {
             return 1.0;
         }
         let chi: f64 = used.iter().map(|bin| (bin.bad - bin.total * p).powi(2) / (bin.total * p * (1.0 - p))).sum();
-        let phi = (chi / df).max(1.0);
-        let spread = ((phi - 1.0) * p * (1.0 - p) * used.len() as f64 / sum.total).sqrt();
+        let phi = 1.0 + BURSTIER * (chi / df - 1.0).max(0.0);
         // With few requests a bin the estimate is not worth more; with many it is exact, and grows with them.
         let most = DISPERSION_MAX.max(sum.total / used.len() as f64 / DISPERSION_MAX);
-        if p + DISPERSION_REACH * spread < limit { 1.0 } else { phi.min(most) }
+        let per_bin = sum.total / used.len() as f64;
+        let hypothesis = Hypothesis::new(limit);
+        let seen =
+            used.iter().map(|bin| hypothesis.log_lr(**bin).exp().min(most_bet())).sum::<f64>() / used.len() as f64;
+        let harmless = seen.max(likely_bet(&hypothesis, p, per_bin, phi)) <= HARMLESS;
+        if harmless { 1.0 } else { phi.min(most) }
     }
 
     /// The cut for a latency limit (2.4): the limit's quantile, or the median when it was measured
@@ -246,11 +254,39 @@ fn on_a_bound(histogram: &Histogram, cut: f64, before: f64, limit: LatencyLimit)
     let (bound, share) = fits
         .filter_map(|bound| {
             let slower = histogram.above(bound / factor)?.interpolated;
-            let share = bounds::wilson(slower, histogram.total()).high;
+            let share = bounds::score(slower, histogram.total(), CUT_ERRORS).high;
             (CUT_SHARES.contains(&share)).then_some((bound, share))
         })
         .min_by(|a, b| far(&a.0).total_cmp(&far(&b.0)))?;
     factor.is_finite().then_some((bound, share))
+}
+
+/// What the slew limit lets a bet become in one bin.
+fn most_bet() -> f64 {
+    (LEVEL * BASELINE_BIN / ERROR_PACE[2]).exp()
+}
+
+/// What a bet against the limit becomes on average in a bin of so many requests, where the share of bad ones is drawn
+/// anew for each (a beta distribution with mean `p`) and makes their counts so much burstier than chance. The bins
+/// that were seen hardly ever hold the worst that such a service does.
+fn likely_bet(hypothesis: &Hypothesis, p: f64, requests: f64, phi: f64) -> f64 {
+    const POINTS: u32 = 200;
+    let precision = requests / (phi - 1.0).max(1e-6) - 1.0;
+    if precision <= 0.0 || precision.is_nan() {
+        return f64::INFINITY;
+    }
+    let (a, b) = (precision * p, precision * (1.0 - p));
+    // Even steps of ln(share): near 0 the density may be infinite, and its tail decides.
+    let step = -SHARE_LEAST.ln() / f64::from(POINTS);
+    let (mut all, mut bet) = (0.0, 0.0);
+    for i in 0..POINTS {
+        let log = SHARE_LEAST.ln() + step * (f64::from(i) + 0.5);
+        let share = log.exp();
+        let density = (a * log + (b - 1.0) * (-share).ln_1p() - ln_beta(a, b)).exp() * step;
+        all += density;
+        bet += density * hypothesis.bet(share, requests).min(most_bet());
+    }
+    if all > 0.0 { bet / all.max(1.0) } else { f64::INFINITY }
 }
 
 /// The cut for a latency limit by one histogram, as [`Baseline::cut`].

@@ -54,7 +54,8 @@ fn one(trial: &Trial, draft: &mut Draft, scene: &Scene<'_>) {
         let gate = match gate {
             Gate::Open if case.needs_peers && asked.told < PEERS_LEAST => Gate::Hold(
                 HoldReason::Unattributed,
-                "nothing tells old pods from new ones in that, and there are too few peers to rule out the cluster".to_owned(),
+                "nothing tells old pods from new ones in that, and there are too few peers to rule out the cluster"
+                    .to_owned(),
             ),
             gate => gate,
         };

@@ -13,14 +13,18 @@ pub struct Interval {
 
 /// Wilson's 95 % score interval of `bad` of `total`, for display; 0..1 without requests.
 pub fn wilson(bad: f64, total: f64) -> Interval {
-    const Z: f64 = 1.959_963_984_540_054;
+    score(bad, total, 1.959_963_984_540_054)
+}
+
+/// Wilson's interval of `z` standard errors.
+pub(super) fn score(bad: f64, total: f64, z: f64) -> Interval {
     if !(total > 0.0 && bad >= 0.0 && bad <= total) {
         return Interval { low: 0.0, high: 1.0 };
     }
     let p = bad / total;
-    let z2 = Z * Z / total;
+    let z2 = z * z / total;
     let centre = p + z2 / 2.0;
-    let half = Z * (p * (1.0 - p) / total + z2 / (4.0 * total)).sqrt();
+    let half = z * (p * (1.0 - p) / total + z2 / (4.0 * total)).sqrt();
     Interval { low: ((centre - half) / (1.0 + z2)).max(0.0), high: ((centre + half) / (1.0 + z2)).min(1.0) }
 }
 

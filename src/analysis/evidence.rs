@@ -327,7 +327,14 @@ impl Evidence {
         let t = new.onset(&self.hypothesis, begin).unwrap_or(begin).max(begin);
         let beside = new.beside(old, t + PEER_BIN);
         let beside_proven = self.proven.as_ref().map(|proven| new.beside(proven, t + PEER_BIN));
-        Some(Onset { t, new: rest().map(|s| s.new).sum(), old: rest().map(|s| s.old).sum(), beside, beside_proven, segment })
+        Some(Onset {
+            t,
+            new: rest().map(|s| s.new).sum(),
+            old: rest().map(|s| s.old).sum(),
+            beside,
+            beside_proven,
+            segment,
+        })
     }
 
     /// What each pod served since the onset.

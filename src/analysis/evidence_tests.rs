@@ -77,8 +77,29 @@ fn bursts_do_not_convict() {
     let twice =
         |t: f64| if (t > 300.0 && t <= 330.0) || (t > 630.0 && t <= 660.0) { (45.0, 150.0) } else { (0.0, 150.0) };
     assert_eq!(run(1800, twice), None, "two bursts five minutes apart do not add up");
-    let intermittent = |t: f64| if (t / 15.0) as u32 % 4 == 1 { (75.0, 150.0) } else { (0.0, 150.0) };
-    assert!(run(1800, intermittent).is_some_and(|t| t <= 180.0), "15 s of 50 % in every minute do add up");
+    let intermittent = |t: f64| if (t / 15.0) as u32 % 4 == 1 { (90.0, 150.0) } else { (0.0, 150.0) };
+    assert!(run(1800, intermittent).is_some_and(|t| t <= 180.0), "15 s of 60 % in every minute do add up");
+}
+
+#[test]
+fn chance_around_one_half_makes_no_burst_catastrophic() {
+    // 40 seconds of 44 %: one tick of four shows a little more than half, as one in ten does.
+    let mut tick = [(42.0, 241.0), (132.0, 262.0), (106.0, 221.0), (25.0, 266.0)].into_iter();
+    assert_eq!(run(120, |_| tick.next().unwrap_or((0.0, 250.0))), None);
+}
+
+#[test]
+fn a_late_fault_at_high_traffic_waits_for_no_minute() {
+    // 10 % at 100 a second, begun in the middle of a minute by the clock: the calm half of it must not count.
+    let found = run(1800, |t| if t > 630.0 { (150.0, 1500.0) } else { (15.0, 1500.0) });
+    assert!(found.is_some_and(|t| t <= 690.0), "{found:?}");
+}
+
+#[test]
+fn what_the_tick_before_suggests_saves_half_a_minute() {
+    // 8 % at ten a second, every tick alike: the bound of information is 114 s.
+    let found = run(1800, |t| if t > 645.0 { (12.0, 150.0) } else { (1.0, 150.0) });
+    assert!(found.is_some_and(|t| t <= 645.0 + 165.0), "{found:?}");
 }
 
 #[test]
@@ -95,7 +116,14 @@ fn memory_is_bounded_however_long_it_goes_on() {
     let mut evidence = Evidence::new(0.05, ERROR_PACE, 1800.0);
     for i in 0..20_000 {
         let t = f64::from(i) * 15.0;
-        let tick = Share { pod: i as u32 / 100, new: true, unproved: false, warm: true, ready: None, tally: Tally::new(1.0, 100.0) };
+        let tick = Share {
+            pod: i as u32 / 100,
+            new: true,
+            unproved: false,
+            warm: true,
+            ready: None,
+            tally: Tally::new(1.0, 100.0),
+        };
         evidence.step(t, t + 15.0, 15.0, &[tick], 1.0);
     }
     assert!(

@@ -28,12 +28,12 @@ pub(super) struct Sides<'a> {
 }
 
 impl Sides<'_> {
-    fn new(&self, pod: &Pod) -> bool {
+    fn on_trial(&self, pod: &Pod) -> bool {
         pod.state.revision == *self.to
     }
 
     fn unproved(&self, pod: &Pod) -> bool {
-        !self.new(pod) && self.unproved == Some(&pod.state.revision)
+        !self.on_trial(pod) && self.unproved == Some(&pod.state.revision)
     }
 }
 
@@ -77,7 +77,7 @@ impl Errors {
             .filter(|pod| pod.pending.total > 0.0)
             .map(|pod| Share {
                 pod: pod.serial,
-                new: sides.new(pod),
+                new: sides.on_trial(pod),
                 unproved: sides.unproved(pod),
                 warm: pod.first_ready.is_some_and(|ready| tick.from >= ready + cold),
                 ready: pod.first_ready,
@@ -153,7 +153,7 @@ pub(super) enum Latency {
 impl Latency {
     /// Takes the pods' pending histograms.
     pub(super) fn step(&mut self, tick: Tick, pods: &[&Pod], sides: Sides<'_>, before: &Baseline, rules: &Rules) {
-        let measured = pods.iter().any(|pod| sides.new(pod) && pod.pending_latency.is_some());
+        let measured = pods.iter().any(|pod| sides.on_trial(pod) && pod.pending_latency.is_some());
         if !matches!(self, Latency::Tested(_)) {
             if !measured {
                 return;
@@ -169,7 +169,7 @@ impl Latency {
         let mut out_of_range = false;
         for pod in pods {
             let Some(histogram) = &pod.pending_latency else { continue };
-            let new = sides.new(pod);
+            let new = sides.on_trial(pod);
             let Some(above) = histogram.above(slow.cut.seconds) else {
                 out_of_range |= new;
                 continue;

@@ -213,7 +213,17 @@ fn concentration(evidence: &Evidence, onset: &Onset, around: &Surroundings<'_>) 
 /// Gate 1: old pods in the same minutes.
 fn old_pods(evidence: &Evidence, onset: &Onset, around: &Surroundings<'_>) -> Gate {
     let [new, old] = onset.beside;
-    if old.total < SOME_TRAFFIC || split::log_split(new, old) >= SPLIT_LEVEL {
+    if old.total < SOME_TRAFFIC {
+        // It began so lately that nobody has served beside anybody; but old pods that fail meanwhile are a reason to
+        // wait for that.
+        let meanwhile = evidence.old_since(onset.t);
+        let too = meanwhile.total >= SOME_TRAFFIC && meanwhile.ratio().is_some_and(|ratio| ratio > evidence.theta());
+        return match too && around.t - onset.t < 3.0 * PEER_BIN {
+            true => Gate::Wait(format!("old pods ({}) are not yet told apart from new ones", text_of(meanwhile))),
+            false => Gate::Open,
+        };
+    }
+    if split::log_split(new, old) >= SPLIT_LEVEL {
         return Gate::Open;
     }
     if old.ratio().is_some_and(|ratio| ratio > evidence.theta()) {

@@ -39,6 +39,14 @@ impl Hypothesis {
         self.theta
     }
 
+    /// What a bet becomes on average over so many requests of which each is bad with probability `share`.
+    pub(super) fn bet(&self, share: f64, requests: f64) -> f64 {
+        let one = |(up, down, stake): &(f64, f64, f64)| {
+            (stake + requests * (share * up.exp() + (1.0 - share) * down.exp()).ln()).exp()
+        };
+        self.grid.iter().map(one).sum()
+    }
+
     /// How much the best alternative of all explains it better than the limit; 0 where the limit is kept.
     pub(super) fn best_lr(&self, tally: Tally) -> f64 {
         let Some(p) = tally.ratio().filter(|p| *p > self.theta) else { return 0.0 };

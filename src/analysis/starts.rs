@@ -32,7 +32,7 @@ pub(super) struct Segment {
 }
 
 impl Segment {
-    fn absorb(&mut self, later: Self) {
+    fn absorb(&mut self, later: &Self) {
         self.tempered += later.tempered;
         self.new += later.new;
         self.old += later.old;
@@ -146,7 +146,7 @@ impl Starts {
                 && let Some(gone) = self.segments.remove(place)
                 && let Some(before) = self.segments.get_mut(place - 1)
             {
-                before.absorb(gone);
+                before.absorb(&gone);
             }
         }
     }

@@ -92,9 +92,12 @@ pub(super) const LATENCY_PACE: [Seconds; 2] = [60.0, 120.0];
 pub(super) const REQUESTS_PER_TICK: f64 = 10_000.0;
 /// Largest over-dispersion that tempers (open questions: cap φ ≤ 20).
 pub(super) const DISPERSION_MAX: f64 = 20.0;
-/// How far from the mean the share of a bad bin may lie, in spreads, to be feared: where even such a bin keeps
-/// the limit, bursts of the baseline cannot break it and nothing is tempered.
-pub(super) const DISPERSION_REACH: f64 = 2.0;
+/// What a bet against the limit became on average in a bin of the baseline, up to which nothing is tempered: were
+/// the new pods no worse than that, the evidence would be a fair bet however bursty they are. Half leaves room for
+/// bursts that half an hour did not show; so does [`BURSTIER`].
+pub(super) const HARMLESS: f64 = 0.5;
+/// The excess of φ over 1 is multiplied with this: half an hour of rare bursts rather under- than overstates them.
+pub(super) const BURSTIER: f64 = 1.5;
 /// Bins and errors that an estimate of over-dispersion needs.
 pub(super) const DISPERSION_MIN: f64 = 10.0;
 /// Length of the window before the rollout (2.4: 30 min).
@@ -230,6 +233,9 @@ pub(super) const BREAKER_WINDOW: Seconds = 600.0;
 pub(super) const STRETCH: Seconds = 300.0;
 /// Shares of slow requests between which a bucket bound can stand for the limit's quantile.
 pub(super) const CUT_SHARES: std::ops::RangeInclusive<f64> = 0.01..=0.3;
+/// Standard errors by which that share is taken higher than measured: rather too high than too low (one in ten is
+/// not), but each more is seconds of a slow creep.
+pub(super) const CUT_ERRORS: f64 = 1.281_551_565_544_6;
 /// Width of a bin of a peer's latency.
 pub(super) const LATENCY_BIN: Seconds = 30.0;
 /// Requests on either side of a bucket bound from which on its place in the distribution is known.
