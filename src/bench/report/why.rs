@@ -24,7 +24,6 @@ const REASONS: &[(&str, &str)] = &[
         "Four failed requests in a row are the least that rules out chance; one run in a hundred has no four in its \
          ten minutes, and a request that was served well between costs one more.",
     ),
-    ("S38", "As S03; the minutes before the restart are read back once a minute."),
     ("S50", "Measurements that are up to 90 seconds late are added to what S03 needs."),
     ("A12", "Where no bucket bound lies between the old tail and twice of it, nothing is seen and so nothing is said."),
     (
