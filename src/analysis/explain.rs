@@ -81,7 +81,7 @@ pub(super) fn convicted(case: &Case, compared: &Compared) -> String {
             None => text.push_str(&format!(" ({peers})")),
         }
     } else if !case.compared {
-        text.push_str("; there were neither old pods nor peers to compare with, so the cluster is not ruled out");
+        text.push_str("; neither old pods beside them for long enough nor peers are there to compare with, so the cluster is not ruled out");
     }
     text + SURE
 }
