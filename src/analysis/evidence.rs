@@ -223,7 +223,8 @@ impl Evidence {
                 (false, true) => self.pace[1],
                 (false, false) => self.pace[2],
             };
-            let mut step = rise / pace;
+            // A reading that covers a minute does not say for how much of it it was bad.
+            let mut step = (rise / pace).min(ONE_READING);
             if nearly_all && new.total >= BESIDE_REQUESTS && self.beside_clean(t) {
                 step = step.max(served / self.pace[0]);
             }

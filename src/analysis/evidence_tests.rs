@@ -176,6 +176,22 @@ fn beside_clean_old_pods_ten_seconds_are_enough_and_alone_they_are_not() {
 }
 
 #[test]
+fn one_reading_of_a_whole_minute_convicts_nobody() {
+    let fires = |bad: &[f64]| {
+        let mut evidence = Evidence::new(0.05, ERROR_PACE, 1800.0);
+        (0..20).any(|i| {
+            let t = f64::from(i) * 60.0;
+            let share = share(bad.get(i as usize).copied().unwrap_or(0.002) * 7000.0, 7000.0);
+            evidence.step(t, t + 60.0, 60.0, &[share], 1.0);
+            evidence.fired()
+        })
+    };
+    assert!(!fires(&[0.01, 0.002, 0.08]), "45 bad seconds look like this");
+    assert!(!fires(&[0.01, 0.002, 0.7]));
+    assert!(fires(&[0.01, 0.002, 0.08, 0.08]));
+}
+
+#[test]
 fn a_tick_that_is_less_bad_than_its_minute_is_less_bad_time() {
     // A burst of 40 seconds whose last scrapes come a tick later.
     let mut tick = [0.5, 1.0, 1.0, 0.25].into_iter();

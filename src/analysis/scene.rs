@@ -99,6 +99,13 @@ impl Scene<'_> {
             let blamed = culprit.rolled_out.then(|| culprit.id.clone());
             return open(Gate::Hold(HoldReason::Dependency, culprit.why), blamed);
         }
+        if compared.told >= PEERS_LEAST && compared.broken > 0 && self.t - case.onset < PEERS_SETTLE {
+            let text = format!(
+                "{} of {} workloads without a rollout broke in the same minutes; whether more do is waited for",
+                compared.broken, compared.told
+            );
+            return open(Gate::Wait(text), None);
+        }
         if let Some(id) = self.rising_below(me, case.onset) {
             let text = format!("{id}, which it calls, was rolled out as well and may be the one that is failing");
             return open(Gate::Wait(text), None);

@@ -123,6 +123,9 @@ pub(super) const SPLIT_LEVEL: f64 = 2.995_732_273_553_991;
 /// Old pods that left before they could be compared failed as these do, when their share of bad requests was at
 /// least this part of the new ones': the bin in which it began may be calm for the most part.
 pub(super) const LAST_WORDS: f64 = 0.25;
+/// Most of the way to a conviction that one reading can go: a burst shorter than the time between two readings is
+/// one reading. (Not beside clean old pods: then it is no burst of the cluster's.)
+pub(super) const ONE_READING: f64 = 0.75;
 /// New pods from which on one of them can be left out (2.5.5).
 pub(super) const CROWD: usize = 3;
 /// Share of the bad requests that makes a node the culprit (2.5.2).
@@ -190,6 +193,9 @@ pub(super) const PEERS_LEAST: usize = 3;
 pub(super) const PEERS_SHARE: f64 = 0.3;
 /// See [`PEERS_LEAST`].
 pub(super) const PEERS_BROKEN: usize = 2;
+/// As long after the onset, one peer that broke as well is a reason to wait for what the others do: what breaks a
+/// cluster does not reach everybody in the same seconds.
+pub(super) const PEERS_SETTLE: Seconds = 90.0;
 /// Workloads that are remembered without a trial, and pods of all of them together.
 pub(super) const PEERS_MAX: usize = 1024;
 /// See [`PEERS_MAX`].

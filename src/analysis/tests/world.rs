@@ -161,6 +161,34 @@ fn s24_a_cluster_wide_outage_is_held_at_every_strength() {
 }
 
 #[test]
+fn an_outage_that_reaches_most_peers_later_is_waited_for() {
+    for seed in 0..10 {
+        let mut world = World::new(seed, &NAMES, &[]);
+        world.past(&calm);
+        world.roll("pay", false);
+        let outage = |name: &str, _: &str, _: &str, t: f64| match name {
+            "pay" | "web" if t > 120.0 => 0.3,
+            "cart" | "mail" if t > 165.0 => 0.3,
+            _ => CALM,
+        };
+        let seen = world.run(600.0, &outage);
+        assert!(!failed(&seen, "pay"), "{seed} {seen:?}");
+        assert!(held(&seen, "pay", HoldReason::ClusterWide).is_some(), "{seed} {seen:?}");
+    }
+}
+
+#[test]
+fn one_peer_that_broke_by_itself_delays_a_bad_rollout_and_does_not_excuse_it() {
+    let mut world = World::new(3, &NAMES, &[]);
+    world.past(&calm);
+    world.roll("pay", false);
+    let bad =
+        |name: &str, _: &str, _: &str, t: f64| if ["pay", "web"].contains(&name) && t > 60.0 { 0.3 } else { CALM };
+    assert!(!failed(&world.run(135.0, &bad), "pay"));
+    assert!(failed(&world.run(60.0, &bad), "pay"));
+}
+
+#[test]
 fn a_bad_rollout_among_calm_peers_convicts_and_says_how_many() {
     let mut world = World::new(1, &NAMES, &[]);
     world.past(&calm);
