@@ -1,7 +1,7 @@
 //! Health and smoke probes (decision.md 2.2): failures in a row on every new pod, measured by what
 //! the old version answered. Pure.
 
-use super::{explain, roster::Roster, tuning::*};
+use super::{bounds, explain, roster::Roster, tuning::*};
 use crate::domain::{HoldReason, ProbeOutcome, ProbeResult, Revision, Seconds};
 use std::collections::BTreeMap;
 
@@ -185,7 +185,8 @@ impl Book {
         if healed == 0 {
             return least;
         }
-        let share = f64::from(healed) / f64::from(healed + passes);
+        // As high as it may be: how often a probe fails by itself is known from what it did so far, and no better.
+        let share = bounds::upper(f64::from(healed), f64::from(healed + passes), BASELINE_CONFIDENCE);
         least.max((PROBE_CHANCE.ln() / share.ln()).ceil() as u32)
     }
 }
