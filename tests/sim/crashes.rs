@@ -134,7 +134,7 @@ fn kill_everywhere(stride: usize) -> (usize, usize) {
 
 #[test]
 fn a_crash_at_a_sample_of_writes_changes_nothing() {
-    let (played, all) = kill_everywhere(std::env::var("SIM_STRIDE").ok().and_then(|n| n.parse().ok()).unwrap_or(37));
+    let (played, all) = kill_everywhere(std::env::var("SIM_STRIDE").ok().and_then(|n| n.parse().ok()).unwrap_or(53));
     println!("{played} of {all} crash points");
 }
 
