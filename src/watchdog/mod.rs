@@ -9,6 +9,7 @@
 mod live;
 mod opening;
 mod peers;
+mod recorder;
 mod rollouts;
 mod snapshot;
 mod tick;
@@ -86,6 +87,7 @@ pub struct Watchdog {
     skipped: u64,
     source_states: BTreeMap<String, SourceState>,
     witnesses: peers::Witnesses,
+    recorder: recorder::Recorder,
     /// Readings of this tick that are still out.
     outstanding: usize,
     decisions: mpsc::Sender<Decision>,
@@ -107,6 +109,7 @@ impl Watchdog {
         Self {
             docket: Docket::with_interval(inputs.interval.as_secs_f64()),
             pod_watches: PodWatches::new(inputs.cluster.clone(), pods_tx),
+            recorder: recorder::Recorder::new(inputs.tape.clone()),
             inputs,
             tracker: Tracker::default(),
             live: BTreeMap::new(),
@@ -156,17 +159,10 @@ impl Watchdog {
         self.take(&Observed { t, what });
     }
 
-    /// Nothing reaches the analysis but through here, so that what is recorded is all that it knew.
+    /// Nothing that is new reaches the analysis but through here, so that what is recorded is all that it knew.
     fn take(&mut self, observed: &Observed) {
-        self.write_down(observed);
+        self.recorder.write(observed);
         self.docket.observe(observed);
-    }
-
-    fn write_down(&self, observed: &Observed) {
-        if self.inputs.tape.receiver_count() > 0 {
-            // Whoever listened may just have gone.
-            let _ = self.inputs.tape.send(Arc::new(observed.clone()));
-        }
     }
 
     fn recovery_of(&self, id: &WorkloadId) -> Option<Recovery> {

@@ -217,11 +217,12 @@ impl Watchdog {
         self.take(&Observed { t: began, what: Observation::Workload { workload: id.clone(), replicas, calls } });
         // A trace tells in a line what the docket is told by a call.
         let rollout = Observation::Rollout { workload: id.clone(), from: from.clone(), to: to.clone() };
-        self.write_down(&Observed { t: began, what: rollout });
+        self.recorder.write(&Observed { t: began, what: rollout });
         match purpose {
             Purpose::Trial => self.docket.open_after(began, proven, id.clone(), from, to, rules),
             Purpose::Recovery => self.docket.watch_recovery(began, id.clone(), from, to, rules, convicted),
         }
+        let recorded = self.recorder.begins(id, self.inputs.clock.now());
         let mut told = f64::MIN;
         for observed in past {
             if observed.t > told && told >= began {
@@ -229,7 +230,10 @@ impl Watchdog {
                 self.docket.judge(told);
             }
             told = observed.t;
-            self.take(observed);
+            if observed.t > recorded {
+                self.recorder.write(observed);
+            }
+            self.docket.observe(observed);
         }
         let now = self.inputs.clock.now();
         waiting.iter().for_each(|observed| self.take(observed));

@@ -50,6 +50,8 @@ impl Watchdog {
             }
             self.take(observed);
         }
+        let watched = self.live.iter().filter(|(_, live)| live.past_read).map(|(id, _)| id);
+        self.recorder.goes_on(watched, now);
     }
 
     pub(super) async fn on_tick(&mut self) {
@@ -77,7 +79,7 @@ impl Watchdog {
         let unheard = self.hear_peers_first();
         if !unheard {
             // A look that convicts nobody is none that a replay should make.
-            self.write_down(&Observed { t: now, what: Observation::Look {} });
+            self.recorder.write(&Observed { t: now, what: Observation::Look {} });
         }
         for judgement in judgements {
             if unheard && matches!(judgement.verdict, Verdict::Fail(_)) {
