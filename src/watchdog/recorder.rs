@@ -25,9 +25,9 @@ impl Recorder {
         }
     }
 
-    /// A trial begins. Tells up to when its past is known to all who listen.
-    pub fn begins(&mut self, id: &WorkloadId, now: Seconds) -> Seconds {
-        if self.listening() { self.told.insert(id.clone(), now).unwrap_or(f64::MIN) } else { f64::MIN }
+    /// A trial begins. Tells up to when its past is known to all who listen, if it is.
+    pub fn begins(&mut self, id: &WorkloadId, now: Seconds) -> Option<Seconds> {
+        if self.listening() { self.told.insert(id.clone(), now) } else { None }
     }
 
     /// These are watched, and all that was read of them up to `now` was told.
@@ -62,15 +62,15 @@ mod tests {
         let id = WorkloadId::new("shop", Kind::Deployment, "web");
         let (tape, first) = tokio::sync::broadcast::channel(8);
         let mut recorder = Recorder::new(tape.clone());
-        assert_eq!(recorder.begins(&id, 100.0), f64::MIN);
+        assert_eq!(recorder.begins(&id, 100.0), None);
         recorder.goes_on([&id].into_iter(), 160.0);
-        assert_eq!(recorder.begins(&id, 200.0), 160.0, "what came after the last reading is news");
+        assert_eq!(recorder.begins(&id, 200.0), Some(160.0), "what came after the last reading is news");
         let second = tape.subscribe();
-        assert_eq!(recorder.begins(&id, 300.0), f64::MIN, "somebody has just come");
+        assert_eq!(recorder.begins(&id, 300.0), None, "somebody has just come");
         drop((first, second));
         recorder.goes_on([&id].into_iter(), 400.0);
         let _third = tape.subscribe();
         recorder.goes_on([&id].into_iter(), 500.0);
-        assert_eq!(recorder.begins(&id, 600.0), f64::MIN, "its trial began when nobody listened");
+        assert_eq!(recorder.begins(&id, 600.0), None, "its trial began when nobody listened");
     }
 }

@@ -230,7 +230,7 @@ impl Watchdog {
                 self.docket.judge(told);
             }
             told = observed.t;
-            if observed.t > recorded {
+            if recorded.is_none_or(|until| observed.t > until) {
                 self.recorder.write(observed);
             }
             self.docket.observe(observed);
