@@ -17,6 +17,7 @@ use crate::{
 use clap::Args;
 use jiff::Timestamp;
 use std::{
+    collections::BTreeSet,
     fs::File,
     io::{self, BufWriter, Write},
     path::{Path, PathBuf},
@@ -94,6 +95,8 @@ struct Prepared {
     prometheus: PrometheusSettings,
     thresholds: Arc<Thresholds>,
     interval: Seconds,
+    /// Those that the daemon of `--config` watches.
+    namespaces: BTreeSet<String>,
 }
 
 fn usage(text: impl Into<String>) -> Failure {
@@ -132,7 +135,8 @@ impl BacktestArgs {
         let interval = interval.unwrap_or_else(|| {
             loaded.as_ref().map_or_else(|| Settings::default().interval, of_daemon).as_secs_f64().round().max(1.0)
         });
-        Ok(Prepared { prometheus, thresholds: Arc::new(thresholds), interval })
+        let namespaces = loaded.map(|loaded| loaded.settings.namespaces.into_iter().collect()).unwrap_or_default();
+        Ok(Prepared { prometheus, thresholds: Arc::new(thresholds), interval, namespaces })
     }
 
     fn question(&self, now: Seconds, interval: Seconds) -> Result<Question, Failure> {
@@ -147,7 +151,8 @@ impl BacktestArgs {
             return Err(usage(format!("--rollout {id}@{} is not between --from and --to", timestamp(*t))));
         }
         let interval = Duration::from_secs_f64(interval);
-        Ok(Question { from, to, interval, workloads: self.workload.iter().cloned().collect(), rollouts })
+        let (workloads, namespaces) = (self.workload.iter().cloned().collect(), BTreeSet::new());
+        Ok(Question { from, to, interval, workloads, namespaces, rollouts })
     }
 }
 
@@ -163,6 +168,7 @@ pub(super) async fn backtest(
     let clock = Clock::system();
     let prepared = args.prepare(thresholds, interval, super::config::process_environment())?;
     let question = args.question(clock.now(), prepared.interval)?;
+    let question = Question { namespaces: prepared.namespaces.clone(), ..question };
     let history = History::new(&prepared.prometheus, clock)?;
     let place = history.place();
     let past = history.find(&question, Arc::clone(&prepared.thresholds)).await.map_err(|error| failure(&error))?;

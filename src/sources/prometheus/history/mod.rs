@@ -110,6 +110,9 @@ pub struct Question {
     pub interval: Duration,
     /// Only these workloads; all, when there is none.
     pub workloads: BTreeSet<WorkloadId>,
+    /// Only what lies in these namespaces is looked at, peers as well: those that a daemon watches; all, when there
+    /// is none.
+    pub namespaces: BTreeSet<String>,
     /// Rollouts that a person names, because they cannot be found.
     pub rollouts: Vec<(WorkloadId, Seconds)>,
 }
@@ -149,7 +152,9 @@ impl History {
         let courses = self.courses(witness, &filter, (begin, question.to), grid).await?;
         let (found, sets) = courses.end();
         let wanted = |rollout: &Rollout| {
-            filter.wants(&rollout.workload) && rollout.t >= question.from && rollout.t <= question.to
+            let namespace = &rollout.workload.namespace;
+            let watched = question.namespaces.is_empty() || question.namespaces.contains(namespace);
+            watched && filter.wants(&rollout.workload) && rollout.t >= question.from && rollout.t <= question.to
         };
         let found: Vec<Rollout> = found.into_iter().filter(wanted).collect();
         let (rollouts, by_time) = with_named(found, &question.rollouts);
@@ -175,7 +180,7 @@ impl History {
         let end = question.to.min(self.prometheus.clock.now());
         let schedule = Schedule::new(&rollouts, end, watch);
         let lineages = Lineages::new(&rollouts, by_time);
-        let reader = Reader::new(self.prometheus, witness, step, thresholds);
+        let reader = Reader::new(self.prometheus, witness, step, thresholds, question.namespaces.clone());
         Ok(Past::new(reader, rollouts, notes, schedule, lineages, &sets))
     }
 

@@ -50,6 +50,8 @@ pub(super) struct Reader {
     step: u64,
     thresholds: Arc<Thresholds>,
     totals: Totals,
+    /// Where peers are looked for; everywhere, when there is none.
+    namespaces: BTreeSet<String>,
     crowd: Crowd,
 }
 
@@ -185,8 +187,14 @@ fn rank(what: &Observation) -> u8 {
 }
 
 impl Reader {
-    pub fn new(prometheus: Prometheus, witness: Witness, step: u64, thresholds: Arc<Thresholds>) -> Self {
-        Self { prometheus, witness, step, thresholds, totals: Totals::default(), crowd: Crowd::default() }
+    pub fn new(
+        prometheus: Prometheus,
+        witness: Witness,
+        step: u64,
+        thresholds: Arc<Thresholds>,
+        namespaces: BTreeSet<String>,
+    ) -> Self {
+        Self { prometheus, witness, step, thresholds, namespaces, totals: Totals::default(), crowd: Crowd::default() }
     }
 
     fn step(&self) -> Seconds {
@@ -198,7 +206,8 @@ impl Reader {
         let at = at.max(begin);
         let near: BTreeSet<String> = active.iter().map(|id| id.namespace.clone()).collect();
         let ask = async |namespaces| self.prometheus.patiently(&asks::serving(namespaces), (at, at), self.step()).await;
-        let serving = match ask(None).await {
+        let watched = Some(&self.namespaces).filter(|namespaces| !namespaces.is_empty());
+        let serving = match ask(watched).await {
             Err(error) if too_much(&error) => ask(Some(&near)).await?,
             answer => answer?,
         };

@@ -148,6 +148,7 @@ fn question() -> Question {
         to: T + 7200.0,
         interval: Duration::from_secs(15),
         workloads: BTreeSet::new(),
+        namespaces: BTreeSet::new(),
         rollouts: Vec::new(),
     }
 }
