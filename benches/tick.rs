@@ -70,18 +70,11 @@ fn docket(trials: &[TrialTarget]) -> (Docket, u64) {
         for (n, pod) in trial.pods.iter().enumerate() {
             let created = if n < PODS / 2 { T0 - 86_400.0 } else { T0 };
             let state = PodState {
-                pod: pod.pod.clone(),
-                workload: trial.workload.clone(),
-                revision: pod.revision.clone(),
                 node: Some(format!("node-{}", n % 3)),
                 ready: true,
-                restarts: 0,
-                waiting: None,
-                exit_code: None,
-                oom_killed: false,
-                deleted: false,
                 created: Some(created),
                 ready_since: Some(created + 1.0),
+                ..PodState::new(pod.pod.clone(), trial.workload.clone(), pod.revision.clone())
             };
             docket.observe(&Observed { t: created.max(T0 - 1800.0), what: Observation::Pod(state) });
         }

@@ -102,18 +102,12 @@ impl Story {
 
     fn state(&self, pod: &Pod) -> PodState {
         PodState {
-            pod: PodId::new("shop", &pod.name),
-            workload: workload(),
-            revision: pod.revision.into(),
             node: Some(pod.node.clone()),
             ready: pod.ready.is_some_and(|at| at <= self.t) && pod.gone.is_none_or(|at| at > self.t),
-            restarts: 0,
-            waiting: None,
-            exit_code: None,
-            oom_killed: false,
             deleted: pod.gone.is_some_and(|at| at <= self.t),
             created: Some(pod.created),
             ready_since: pod.ready.filter(|at| *at <= self.t),
+            ..PodState::new(PodId::new("shop", &pod.name), workload(), pod.revision.into())
         }
     }
 
@@ -875,18 +869,11 @@ fn nonsense_is_survived() {
                 2 => Observation::Callers { workload: workload(), counts },
                 3 => Observation::Source { source: "x".into(), ok: pick(2) == 0, reason: None },
                 _ => Observation::Pod(PodState {
-                    pod,
-                    workload: workload(),
-                    revision: ["a", "b", "c"][pick(3)].into(),
-                    node: None,
                     ready: pick(2) == 0,
-                    restarts: 0,
-                    waiting: None,
-                    exit_code: None,
-                    oom_killed: false,
                     deleted: pick(4) == 0,
                     created,
                     ready_since: created,
+                    ..PodState::new(pod, workload(), ["a", "b", "c"][pick(3)].into())
                 }),
             };
             docket.observe(&Observed { t, what });

@@ -139,7 +139,7 @@ impl BacktestArgs {
         Ok(Prepared { prometheus, thresholds: Arc::new(thresholds), interval, namespaces })
     }
 
-    fn question(&self, now: Seconds, interval: Seconds) -> Result<Question, Failure> {
+    fn question(&self, now: Seconds, prepared: &Prepared) -> Result<Question, Failure> {
         let from = self.from.ok_or_else(|| usage("--from is missing"))?.seconds(now);
         let to = self.to.seconds(now).min(now);
         if from >= to {
@@ -150,9 +150,14 @@ impl BacktestArgs {
         if let Some((id, t)) = rollouts.iter().find(|(_, t)| *t < from || *t > to) {
             return Err(usage(format!("--rollout {id}@{} is not between --from and --to", timestamp(*t))));
         }
-        let interval = Duration::from_secs_f64(interval);
-        let (workloads, namespaces) = (self.workload.iter().cloned().collect(), BTreeSet::new());
-        Ok(Question { from, to, interval, workloads, namespaces, rollouts })
+        Ok(Question {
+            from,
+            to,
+            interval: Duration::from_secs_f64(prepared.interval),
+            workloads: self.workload.iter().cloned().collect(),
+            namespaces: prepared.namespaces.clone(),
+            rollouts,
+        })
     }
 }
 
@@ -167,8 +172,7 @@ pub(super) async fn backtest(
     }
     let clock = Clock::system();
     let prepared = args.prepare(thresholds, interval, super::config::process_environment())?;
-    let question = args.question(clock.now(), prepared.interval)?;
-    let question = Question { namespaces: prepared.namespaces.clone(), ..question };
+    let question = args.question(clock.now(), &prepared)?;
     let history = History::new(&prepared.prometheus, clock)?;
     let place = history.place();
     let past = history.find(&question, Arc::clone(&prepared.thresholds)).await.map_err(|error| failure(&error))?;

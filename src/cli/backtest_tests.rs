@@ -71,7 +71,8 @@ fn the_settings_of_the_daemon_name_prometheus_thresholds_and_interval() {
 #[test]
 fn a_range_must_be_one() {
     let question = |args: &[&str]| {
-        parsed(&[&["--prometheus", "http://p"], args].concat()).unwrap().question(1_790_000_000.0, 15.0)
+        let args = parsed(&[&["--prometheus", "http://p"], args].concat()).unwrap();
+        args.question(1_790_000_000.0, &args.prepare(None, None, [])?)
     };
     let question = |args: &[&str]| question(args).map_err(|failure| failure.text);
     assert!(question(&["--from", "-1h", "--to", "-2h"]).unwrap_err().contains("must be earlier"));

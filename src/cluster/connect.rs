@@ -110,7 +110,8 @@ async fn load(options: &ClusterOptions) -> Result<Config, ConnectError> {
     Config::infer().await.map_err(|e| ConnectError::NoConfig(e.to_string()))
 }
 
-/// What the API server's answers tell besides their content. When each resource last answered a watch request: a healthy watch is renewed every
+/// What the API server's answers tell besides their content: that something was refused, and when each resource last
+/// answered a watch request. A healthy watch is renewed every
 /// [`super::watch::WATCH_SECONDS`], so an older contact means that the watch is dead.
 #[derive(Debug, Clone, Default)]
 pub struct Contact {

@@ -157,6 +157,26 @@ pub struct PodState {
     pub ready_since: Option<Seconds>,
 }
 
+impl PodState {
+    /// A pod of which nothing else is known: not Ready, never restarted.
+    pub fn new(pod: PodId, workload: WorkloadId, revision: Revision) -> Self {
+        Self {
+            pod,
+            workload,
+            revision,
+            node: None,
+            ready: false,
+            restarts: 0,
+            waiting: None,
+            exit_code: None,
+            oom_killed: false,
+            deleted: false,
+            created: None,
+            ready_since: None,
+        }
+    }
+}
+
 /// Cumulative counts. An absent key is not measured; it is never zero.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Counts {

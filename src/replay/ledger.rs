@@ -333,18 +333,8 @@ mod tests {
     fn first_pods_of_the_new_revision_do_not_unsettle_the_one_before() {
         let id = WorkloadId::new("shop", crate::domain::Kind::Deployment, "web");
         let state = |name: &str, revision: &str, ready| PodState {
-            pod: PodId::new("shop", name),
-            workload: id.clone(),
-            revision: revision.into(),
-            node: None,
             ready,
-            restarts: 0,
-            waiting: None,
-            exit_code: None,
-            oom_killed: false,
-            deleted: false,
-            created: None,
-            ready_since: None,
+            ..PodState::new(PodId::new("shop", name), id.clone(), revision.into())
         };
         let pinned = |others: &[PodState]| {
             let mut ledger = Ledger::new(id.clone());

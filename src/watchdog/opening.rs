@@ -242,18 +242,10 @@ fn introduced(target: &TrialTarget, past: &[Observed]) -> Vec<Observed> {
         }
     }
     let state = |pod: &PodId, revision: &Revision, first: Seconds, deleted: bool| PodState {
-        pod: pod.clone(),
-        workload: target.workload.clone(),
-        revision: revision.clone(),
-        node: None,
         ready: !deleted,
-        restarts: 0,
-        waiting: None,
-        exit_code: None,
-        oom_killed: false,
         deleted,
-        created: None,
         ready_since: (!deleted).then_some(first),
+        ..PodState::new(pod.clone(), target.workload.clone(), revision.clone())
     };
     lives
         .into_iter()

@@ -23,18 +23,9 @@ impl Cluster {
 
     fn pod(&mut self, t: f64, name: &str, revision: &str, change: impl FnOnce(&mut PodState)) {
         let mut state = PodState {
-            pod: PodId::new("shop", name),
-            workload: workload(),
-            revision: revision.into(),
             node: Some("n1".into()),
-            ready: false,
-            restarts: 0,
-            waiting: None,
-            exit_code: None,
-            oom_killed: false,
-            deleted: false,
             created: Some(T0 + 1.0),
-            ready_since: None,
+            ..PodState::new(PodId::new("shop", name), workload(), revision.into())
         };
         change(&mut state);
         self.docket.observe(&Observed { t, what: Observation::Pod(state) });

@@ -44,18 +44,11 @@ impl World {
 
     fn add(&mut self, workload: &str, revision: &str, i: usize, created: f64) {
         let state = PodState {
-            pod: PodId::new("shop", format!("{workload}-{revision}-{i}")),
-            workload: id(workload),
-            revision: revision.into(),
             node: Some(format!("n{i}")),
             ready: true,
-            restarts: 0,
-            waiting: None,
-            exit_code: None,
-            oom_killed: false,
-            deleted: false,
             created: Some(created),
             ready_since: Some(created + 10.0),
+            ..PodState::new(PodId::new("shop", format!("{workload}-{revision}-{i}")), id(workload), revision.into())
         };
         self.members.push(Member { state, requests: 0.0, errors: 0.0 });
     }

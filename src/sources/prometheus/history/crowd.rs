@@ -177,18 +177,9 @@ impl Crowd {
         }
         let set = pod.name.rsplit_once('-').map_or("", |(set, _)| set);
         let state = PodState {
-            pod: pod.clone(),
-            revision: lineages.revision(&workload, set, t),
-            workload: workload.clone(),
-            node: None,
             ready: true,
-            restarts: 0,
-            waiting: None,
-            exit_code: None,
-            oom_killed: false,
-            deleted: false,
-            created: None,
             ready_since: Some(t),
+            ..PodState::new(pod.clone(), workload.clone(), lineages.revision(&workload, set, t))
         };
         told.push(Observed { t, what: Observation::Pod(state.clone()) });
         members.insert(pod.clone(), Member { state, last: t, requests });
