@@ -89,6 +89,9 @@ pub struct Life {
     task: JoinHandle<()>,
 }
 
+/// A daemon that is asked to stop has long been killed by now.
+const STOPS_WITHIN: std::time::Duration = std::time::Duration::from_secs(120);
+
 impl Life {
     /// Starts a daemon under the name `who`, whose files lie in `folder`. `off`: how far its clock is off, seconds.
     pub fn start(sim: &Sim, who: &str, config: &Config, folder: &Path, receivers: &Receivers, off: i64) -> Self {
@@ -148,7 +151,7 @@ impl Life {
     /// SIGTERM; returns when it has ended.
     pub async fn stop(self) {
         self.stop.send_replace(true);
-        self.task.await.unwrap();
+        tokio::time::timeout(STOPS_WITHIN, self.task).await.expect("the daemon does not stop").unwrap();
     }
 }
 

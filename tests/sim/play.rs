@@ -18,7 +18,7 @@ use std::{
     collections::BTreeMap,
     fs,
     path::Path,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, mpsc},
     time::Duration,
 };
 use tempfile::TempDir;
@@ -32,6 +32,8 @@ const AGE: SignedDuration = SignedDuration::from_hours(3);
 const QUIET: Duration = Duration::from_secs(60);
 /// How long nobody watches after a crash.
 const DOWN: Duration = Duration::from_secs(3);
+/// No story takes as long as this, of everybody's time.
+const ENDLESS: Duration = Duration::from_secs(300);
 /// How long a step waits at most.
 const PATIENCE: Duration = Duration::from_secs(1800);
 
@@ -91,18 +93,42 @@ enum Ended {
 
 /// Plays a story to its end. `SIM_LOG=debug` shows what the daemon says.
 pub fn play(story: &Story, plan: &Plan) -> Played {
+    let sim = Sim::new("2026-03-01T08:00:00Z".parse().unwrap(), plan.seed);
+    let (played, ends) = mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        let seen = sim.clone();
+        scope.spawn(move || tell_if_endless(&ends, &seen, story));
+        let _ends = played;
+        play_on(&sim, story, plan)
+    })
+}
+
+/// Stories take seconds. One that goes on for minutes never ends: no deadline in its own time can tell.
+fn tell_if_endless(ends: &mpsc::Receiver<()>, sim: &Sim, story: &Story) {
+    if ends.recv_timeout(ENDLESS) == Err(mpsc::RecvTimeoutError::Timeout) {
+        let asked = sim.audit(|_| true);
+        let last: Vec<String> = asked.iter().rev().take(40).map(|a| format!("{} {:?}", a.at, a.asked)).collect();
+        let (now, ran_away) = (sim.now(), sim.with(|world| world.ran_away()));
+        eprintln!(
+            "{} does not end: {now}, went round in circles: {ran_away}, the last requests: {last:#?}",
+            story.name
+        );
+        std::process::abort();
+    }
+}
+
+fn play_on(sim: &Sim, story: &Story, plan: &Plan) -> Played {
     if let Ok(level) = std::env::var("SIM_LOG") {
         let filter = tracing_subscriber::EnvFilter::new(format!("lastgood={level}"));
         let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
     }
-    let start: Timestamp = "2026-03-01T08:00:00Z".parse().unwrap();
-    let sim = Sim::new(start, plan.seed);
+    let start = sim.now();
     let folder = tempfile::tempdir().unwrap();
     let tape = Arc::<Mutex<Vec<Observed>>>::default();
     let receivers = Receivers { tape: plan.record.then(|| Arc::clone(&tape)), ..Receivers::default() };
-    team::found(&sim, story);
+    team::found(sim, story);
     sim.with(|world| world.step(start + AGE));
-    team::open_doors(&sim, story);
+    team::open_doors(sim, story);
     let config = Config { settings: story.settings.clone(), thresholds: life::thresholds(&story.thresholds) };
     let now = sim.now();
     let mut progress = Progress {
@@ -121,7 +147,7 @@ pub fn play(story: &Story, plan: &Plan) -> Played {
         let crash = plan.crash.filter(|_| lives == 0);
         lives += 1;
         assert!(lives < 50, "{}: the daemon dies again and again", story.name);
-        let ended = runtime.block_on(live(&sim, story, plan, &mut progress, crash, folder.path(), &receivers));
+        let ended = runtime.block_on(live(sim, story, plan, &mut progress, crash, folder.path(), &receivers));
         drop(runtime);
         if lives == 1 {
             writes = sim.faults(|faults| faults.writes(DAEMON).to_vec());
@@ -132,9 +158,9 @@ pub fn play(story: &Story, plan: &Plan) -> Played {
         }
     }
     let audit = sim.audit(|_| true);
-    let evidence = gather(&sim, &audit, folder.path(), &receivers, &progress);
+    let evidence = gather(sim, &audit, folder.path(), &receivers, &progress);
     let tape = std::mem::take(&mut *tape.lock().unwrap());
-    Played { sim, evidence, writes, lives, audit, tape, _folder: folder }
+    Played { sim: sim.clone(), evidence, writes, lives, audit, tape, _folder: folder }
 }
 
 async fn live(
