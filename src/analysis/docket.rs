@@ -307,6 +307,11 @@ impl Docket {
         self.trials.iter().filter(|(_, trial)| trial.rises()).map(|(id, _)| id)
     }
 
+    /// Whether it is slowness, of any of them: then the latency of peers tells.
+    pub fn wants_latency_of_peers(&self) -> bool {
+        self.trials.values().any(Trial::slows)
+    }
+
     /// Workloads with a live trial.
     pub fn trial_ids(&self) -> impl Iterator<Item = &WorkloadId> {
         self.trials.keys()

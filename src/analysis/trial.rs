@@ -313,6 +313,11 @@ impl Trial {
         counted.into_iter().any(|test| test.log_e() >= RISING) || self.probes.failing()
     }
 
+    /// Whether its slowness has gone a good part of that way.
+    pub(super) fn slows(&self) -> bool {
+        self.latency.tested().is_some_and(|slow| slow.evidence().log_e() >= RISING)
+    }
+
     /// Takes note of who is blamed instead.
     pub(super) fn wait_for(&mut self, blamed: Option<WorkloadId>, t: Seconds) {
         if let Some(blamed) = blamed

@@ -62,6 +62,17 @@ pub struct Reading {
     pub missing: Option<String>,
 }
 
+/// Which workloads without a trial are to be read.
+#[derive(Debug, Clone, Default)]
+pub struct PeerQuestion {
+    /// Those on trial: who calls whom is asked among all.
+    pub trials: Vec<TrialTarget>,
+    /// Those without a trial, the most telling first.
+    pub peers: Vec<TrialTarget>,
+    /// Of so many of them, from the first on, latency is wanted as well.
+    pub slow: usize,
+}
+
 /// What a reading of workloads without a trial says.
 #[derive(Debug, Default)]
 struct PeerRead {
@@ -95,8 +106,8 @@ trait Source: Send + Sync {
     /// Reads once for all trials.
     fn read(&self, trials: Arc<Vec<TrialTarget>>) -> BoxFuture<'_, Read>;
     /// Reads the totals of workloads without a trial; `None` when it cannot.
-    fn peers(&self, trials: Arc<Vec<TrialTarget>>, peers: Arc<Vec<TrialTarget>>) -> Option<BoxFuture<'_, PeerRead>> {
-        let _ = (trials, peers);
+    fn peers(&self, question: PeerQuestion) -> Option<BoxFuture<'_, PeerRead>> {
+        let _ = question;
         None
     }
     /// Whether it works at all.
@@ -221,9 +232,8 @@ impl Sources {
     /// Starts one read of workloads without a trial, as totals of each; see [`PEERS`]. It ends before `deadline`,
     /// whatever it has not read by then is missing. Tells whether a reading will come of it: not when there is nobody
     /// to ask or the read before still runs.
-    #[allow(clippy::needless_pass_by_value, reason = "the task keeps its own handles")]
-    pub fn start_peers(&self, trials: Arc<Vec<TrialTarget>>, peers: Arc<Vec<TrialTarget>>, deadline: Duration) -> bool {
-        let Some(slot) = self.witness.as_ref().filter(|_| !peers.is_empty()) else { return false };
+    pub fn start_peers(&self, question: PeerQuestion, deadline: Duration) -> bool {
+        let Some(slot) = self.witness.as_ref().filter(|_| !question.peers.is_empty()) else { return false };
         if slot.busy.swap(true, Ordering::AcqRel) {
             return false;
         }
@@ -231,7 +241,7 @@ impl Sources {
         self.runtime.spawn(async move {
             let began = Instant::now();
             let mut task = tokio::spawn(async move {
-                match source.peers(trials, peers) {
+                match source.peers(question) {
                     Some(read) => read.await,
                     None => PeerRead::default(),
                 }

@@ -83,7 +83,7 @@ impl Source for Slow {
             Read { ok: true, ..Read::default() }
         })
     }
-    fn peers(&self, _: Arc<Vec<TrialTarget>>, _: Arc<Vec<TrialTarget>>) -> Option<BoxFuture<'_, PeerRead>> {
+    fn peers(&self, _: PeerQuestion) -> Option<BoxFuture<'_, PeerRead>> {
         Some(Box::pin(async {
             self.ends.notified().await;
             assert!(!self.panics, "a defect");
@@ -135,21 +135,21 @@ async fn fault_43_reads_never_pile_up_and_end_at_their_deadline() {
 #[tokio::test(start_paused = true)]
 async fn peers_that_hang_are_missing_in_time_and_nobodys_outage() {
     let (sources, mut readings, ends) = slow(false);
-    let peers = || Arc::new(vec![trial("shop", "cart")]);
+    let peers = || PeerQuestion { peers: vec![trial("shop", "cart")], ..PeerQuestion::default() };
     let patience = Duration::from_secs(2);
-    assert!(!sources.start_peers(Arc::default(), Arc::default(), patience), "nobody to read");
-    assert!(sources.start_peers(Arc::default(), peers(), patience));
-    assert!(!sources.start_peers(Arc::default(), peers(), patience), "the read before still runs");
+    assert!(!sources.start_peers(PeerQuestion::default(), patience), "nobody to read");
+    assert!(sources.start_peers(peers(), patience));
+    assert!(!sources.start_peers(peers(), patience), "the read before still runs");
     let late = readings.recv().await.unwrap();
     assert_eq!((late.source, late.took), (PEERS, patience));
     assert_eq!(late.missing.as_deref(), Some("no complete answer within 2s"));
     assert!(late.observed.is_empty(), "no source is said to be down");
     tokio::task::yield_now().await;
-    assert!(sources.start_peers(Arc::default(), peers(), patience));
+    assert!(sources.start_peers(peers(), patience));
     ends.notify_one();
     assert_eq!(readings.recv().await.unwrap().missing, None);
     let (sources, mut readings, ends) = slow(true);
-    sources.start_peers(Arc::default(), peers(), patience);
+    sources.start_peers(peers(), patience);
     ends.notify_one();
     assert!(readings.recv().await.unwrap().missing.unwrap().contains("a defect"));
 }

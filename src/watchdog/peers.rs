@@ -8,12 +8,11 @@ use super::{Watchdog, live::Live};
 use crate::{
     cluster::WorkloadView,
     domain::{Mode, Observation, TrialTarget, WorkloadId},
-    sources::Reading,
+    sources::{PeerQuestion, Reading},
     telemetry::metrics,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
     time::Duration,
 };
 
@@ -21,6 +20,8 @@ use std::{
 const MOST: Bounds = Bounds { workloads: 200, pods: 1000 };
 /// The same where each pod is asked itself.
 const MOST_SCRAPED: Bounds = Bounds { workloads: 20, pods: 1000 };
+/// Pods whose latency is read, when it is slowness that rises: a histogram is fifteen counters.
+const SLOW_PODS: i64 = 300;
 /// Pods of one workload that are then asked.
 const PODS_EACH: usize = 3;
 /// Pods that namespaces may have to be asked for as a whole.
@@ -96,11 +97,13 @@ impl Watchdog {
             gone: Vec::new(),
         };
         let peers: Vec<TrialTarget> = chosen.iter().map(target).collect();
+        let slow = if self.docket.wants_latency_of_peers() { leading(&chosen, SLOW_PODS) } else { 0 };
         for id in rising.iter().chain(peers.iter().map(|peer| &peer.workload)) {
             self.tell_calls(id);
         }
-        let trials = Arc::new(self.live.values().filter_map(Live::target).collect());
-        let started = self.inputs.sources.start_peers(trials, Arc::new(peers), self.patience());
+        let trials = self.live.values().filter_map(Live::target).collect();
+        let question = PeerQuestion { trials, peers, slow };
+        let started = self.inputs.sources.start_peers(question, self.patience());
         let waits = started && !self.witnesses.late;
         self.witnesses.owed |= waits;
         waits
@@ -165,6 +168,15 @@ impl Watchdog {
 /// Its pods, at least.
 fn size(view: &WorkloadView) -> i64 {
     view.progress.total.max(view.progress.desired)
+}
+
+/// How many workloads from the first on have not more pods than `most` together.
+fn leading(views: &[&WorkloadView], most: i64) -> usize {
+    let sums = views.iter().scan(0, |sum, view| {
+        *sum += size(view);
+        Some(*sum)
+    });
+    sums.take_while(|sum| *sum <= most).count()
 }
 
 /// The nearest workloads that fit, and how many are left out. `rank` says who may be read, the nearest first.

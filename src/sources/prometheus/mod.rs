@@ -18,7 +18,7 @@ mod plan;
 mod promql;
 mod sanity;
 
-use super::{PeerRead, Read, Source, SourceError, totals::Totals};
+use super::{PeerQuestion, PeerRead, Read, Source, SourceError, totals::Totals};
 use crate::{
     clock::Clock,
     config::PrometheusSettings,
@@ -56,6 +56,7 @@ pub(super) struct Prometheus {
     clock: Clock,
     totals: Mutex<Totals>,
     peers: Mutex<peers::Lately>,
+    peers_latency: Mutex<peers::Lately>,
     silent: Mutex<sanity::Silent>,
     malformed: AtomicU64,
     no_runtime_info: AtomicU32,
@@ -70,6 +71,7 @@ impl Prometheus {
             clock,
             totals: Mutex::default(),
             peers: Mutex::default(),
+            peers_latency: Mutex::default(),
             silent: Mutex::default(),
             malformed: AtomicU64::new(0),
             no_runtime_info: AtomicU32::new(0),
@@ -224,8 +226,8 @@ impl Source for Prometheus {
         Box::pin(async move { self.read_all(&trials).await })
     }
 
-    fn peers(&self, trials: Arc<Vec<TrialTarget>>, peers: Arc<Vec<TrialTarget>>) -> Option<BoxFuture<'_, PeerRead>> {
-        Some(Box::pin(async move { self.read_peers(&trials, &peers).await }))
+    fn peers(&self, question: PeerQuestion) -> Option<BoxFuture<'_, PeerRead>> {
+        Some(Box::pin(async move { self.read_peers(&question).await }))
     }
 
     fn check(&self) -> BoxFuture<'_, Result<String, String>> {

@@ -1,5 +1,5 @@
 //! Workloads without a trial, read while the evidence against somebody rises (decision.md 2.5.2): requests and
-//! failures alone, as one total per workload.
+//! failures, and while it is slowness that rises, the latency of the nearest of them; as one total per workload.
 //!
 //! Who was read a moment ago is asked for now, everybody else for the past as well: so "before" is known from the
 //! first answer on, and what a failed read has missed comes with the next one. That makes one set of queries at a
@@ -8,11 +8,11 @@
 use super::{
     Prometheus, When, edges,
     join::{Joined, Targets},
-    plan::Plan,
+    plan::{Part, Plan},
 };
 use crate::{
     domain::{Kind, Observed, Seconds, TrialTarget, WorkloadId},
-    sources::{PeerRead, SourceError, totals::Totals},
+    sources::{PeerQuestion, PeerRead, SourceError, totals::Totals},
 };
 use std::{
     collections::BTreeMap,
@@ -24,10 +24,11 @@ use std::{
 const PAST: Seconds = 2100.0;
 /// Who was read no longer ago than this needs no past.
 const LATELY: Seconds = 75.0;
-/// Distance of two points of the past.
+/// Distance of two points of the past: of counts, and of histograms, which are many counters each.
 const STEP: Duration = Duration::from_secs(15);
+const LATENCY_STEP: Duration = Duration::from_secs(30);
 
-/// What is known of peers.
+/// What is known of one signal of peers.
 #[derive(Debug, Default)]
 pub(super) struct Lately {
     totals: Totals,
@@ -35,39 +36,49 @@ pub(super) struct Lately {
     until: BTreeMap<WorkloadId, Seconds>,
 }
 
-impl Prometheus {
-    /// Reads the totals of `peers`; when one of them is new, also who calls whom among all, where a mesh says so.
-    pub(super) async fn read_peers(&self, trials: &[TrialTarget], peers: &[TrialTarget]) -> PeerRead {
-        // Whole seconds: the range query and the observations mean the same moment.
-        let now = self.clock.now().floor();
-        let (mut lately, mut unknown, mut from) = (Vec::new(), Vec::new(), now);
-        {
-            let mut known = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
-            known.until.retain(|_, until| now - *until < PAST);
-            for peer in peers {
-                match known.until.get(&peer.workload) {
-                    Some(until) if now - until <= LATELY => lately.push(peer.clone()),
-                    until => {
-                        from = from.min(until.map_or(now - PAST, |until| until + 1.0));
-                        unknown.push(peer.clone());
-                    }
+/// Who is asked for the present, and who for the past as well, which begins then.
+struct Split {
+    lately: Vec<TrialTarget>,
+    unknown: Vec<TrialTarget>,
+    from: Seconds,
+}
+
+impl Lately {
+    fn split(&mut self, peers: &[TrialTarget], now: Seconds) -> Split {
+        self.until.retain(|_, until| now - *until < PAST);
+        let mut split = Split { lately: Vec::new(), unknown: Vec::new(), from: now };
+        for peer in peers {
+            match self.until.get(&peer.workload) {
+                Some(until) if now - until <= LATELY => split.lately.push(peer.clone()),
+                until => {
+                    split.from = split.from.min(until.map_or(now - PAST, |until| until + 1.0));
+                    split.unknown.push(peer.clone());
                 }
             }
         }
+        split
+    }
+}
+
+impl Prometheus {
+    /// Reads the totals of peers; when one of them is new, also who calls whom among all, where a mesh says so.
+    pub(super) async fn read_peers(&self, question: &PeerQuestion) -> PeerRead {
+        let PeerQuestion { trials, peers, slow } = question;
+        // Whole seconds: the range query and the observations mean the same moment.
+        let now = self.clock.now().floor();
+        let counts = self.lately(Part::Counts).split(peers, now);
+        let latency = self.lately(Part::Latency).split(&peers[..peers.len().min(*slow)], now);
         let mesh = async {
-            match unknown.is_empty() {
+            match counts.unknown.is_empty() {
                 true => Ok(Vec::new()),
                 false => self.edges(trials, peers, now).await,
             }
         };
-        let (now_known, past, calls) = tokio::join!(
-            self.part(&lately, When::At(now), now),
-            self.part(&unknown, When::Range(from, now, STEP), now),
-            mesh
-        );
+        let (counted, timed, calls) =
+            tokio::join!(self.signal(Part::Counts, &counts, now), self.signal(Part::Latency, &latency, now), mesh);
         let mut read = PeerRead::default();
         let mut failed = Vec::new();
-        for part in [now_known, past] {
+        for part in counted.into_iter().chain(timed) {
             match part {
                 Ok(observed) => read.observed.extend(observed),
                 Err(error) => failed.push(error.to_string()),
@@ -81,9 +92,29 @@ impl Prometheus {
         read
     }
 
-    /// Reads some of them, all or nothing.
-    async fn part(&self, peers: &[TrialTarget], when: When, now: Seconds) -> Result<Vec<Observed>, SourceError> {
-        let plan = Plan::of_peers(peers);
+    fn lately(&self, part: Part) -> std::sync::MutexGuard<'_, Lately> {
+        let known = if part == Part::Latency { &self.peers_latency } else { &self.peers };
+        known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn signal(&self, part: Part, split: &Split, now: Seconds) -> [Result<Vec<Observed>, SourceError>; 2] {
+        let step = if part == Part::Latency { LATENCY_STEP } else { STEP };
+        let (present, past) = tokio::join!(
+            self.part(part, &split.lately, When::At(now), now),
+            self.part(part, &split.unknown, When::Range(split.from, now, step), now),
+        );
+        [present, past]
+    }
+
+    /// Reads one signal of some of them, all or nothing.
+    async fn part(
+        &self,
+        part: Part,
+        peers: &[TrialTarget],
+        when: When,
+        now: Seconds,
+    ) -> Result<Vec<Observed>, SourceError> {
+        let plan = Plan::of_peers(peers, part);
         let targets = Targets::of_peers(peers);
         let mut joined = Joined::default();
         for (ask, answer) in plan.asks.iter().zip(self.ask_all(&plan.asks, when).await) {
@@ -94,7 +125,7 @@ impl Prometheus {
             joined.add(&targets, &plan.groups[ask.group], ask.part, &answer?, at);
         }
         self.malformed.fetch_add(joined.malformed, Ordering::Relaxed);
-        let mut known = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.lately(part);
         known.until.extend(peers.iter().map(|peer| (peer.workload.clone(), now)));
         known.totals.forget(now);
         Ok(joined.totals(&targets, &mut known.totals))

@@ -121,12 +121,12 @@ impl Plan {
         plan
     }
 
-    /// The counts of workloads without a trial; own queries are left out, whose price nobody knows.
-    pub(super) fn of_peers(peers: &[TrialTarget]) -> Self {
+    /// One signal of workloads without a trial; own queries are left out, whose price nobody knows.
+    pub(super) fn of_peers(peers: &[TrialTarget], part: Part) -> Self {
         let known: Vec<TrialTarget> =
             peers.iter().filter(|peer| peer.rules.metrics.preset != Preset::Custom).cloned().collect();
         let mut plan = Self::of(&known);
-        plan.asks.retain(|ask| ask.part == Part::Counts);
+        plan.asks.retain(|ask| ask.part == part);
         plan.sanity = None;
         plan
     }

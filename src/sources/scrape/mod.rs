@@ -9,7 +9,7 @@
 mod exposition;
 
 use super::{
-    PeerRead, Read, Source,
+    PeerQuestion, PeerRead, Read, Source,
     address::Guard,
     error::SourceError,
     families::{Candidates, PODS, serves},
@@ -248,8 +248,8 @@ impl Source for Scrape {
         Box::pin(async move { self.read_all(&trials).await })
     }
 
-    fn peers(&self, _: Arc<Vec<TrialTarget>>, peers: Arc<Vec<TrialTarget>>) -> Option<BoxFuture<'_, PeerRead>> {
-        Some(Box::pin(async move { self.read_peers(&peers).await }))
+    fn peers(&self, question: PeerQuestion) -> Option<BoxFuture<'_, PeerRead>> {
+        Some(Box::pin(async move { self.read_peers(&question.peers).await }))
     }
 
     fn check(&self) -> BoxFuture<'_, Result<String, String>> {

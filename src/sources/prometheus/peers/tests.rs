@@ -26,6 +26,10 @@ fn peer(name: &str) -> TrialTarget {
     peer
 }
 
+fn asking(peers: &[TrialTarget]) -> PeerQuestion {
+    PeerQuestion { peers: peers.to_vec(), ..PeerQuestion::default() }
+}
+
 /// Each pod answers ten requests a second; those of `pay` fail one in ten of them.
 fn answer(seen: &Seen) -> axum::response::Response {
     let number = |name: &str| seen.param(name).and_then(|text| text.parse::<f64>().ok());
@@ -79,7 +83,7 @@ async fn the_past_is_read_once_and_then_the_moment_in_one_query_each() {
     let server = Server::new(answer).await;
     let prometheus = source(&server);
     let peers = [peer("web"), peer("pay"), peer("idle")];
-    let read = prometheus.read_peers(&[], &peers).await;
+    let read = prometheus.read_peers(&asking(&peers)).await;
     assert_eq!((read.failed.as_deref(), paths(&server)), (None, vec!["query_range".to_owned()]));
     // Two pods of `web`, one of `pay`, 35 minutes every 15 s; and nobody else's.
     assert_eq!(told(&read, "web"), (141, 42_000.0, 0.0));
@@ -92,7 +96,7 @@ async fn the_past_is_read_once_and_then_the_moment_in_one_query_each() {
     tokio::time::pause();
     tokio::time::advance(Duration::from_secs(15)).await;
     tokio::time::resume();
-    let next = prometheus.read_peers(&[], &peers).await;
+    let next = prometheus.read_peers(&asking(&peers)).await;
     assert_eq!(paths(&server)[1..], ["query"], "one query for all");
     let of_web = |read: &PeerRead| {
         read.observed
@@ -112,11 +116,83 @@ async fn the_past_is_read_once_and_then_the_moment_in_one_query_each() {
     tokio::time::pause();
     tokio::time::advance(Duration::from_secs(15)).await;
     tokio::time::resume();
-    let read = prometheus.read_peers(&[], &more).await;
+    let read = prometheus.read_peers(&asking(&more)).await;
     assert_eq!((told(&read, "stranger").0, told(&read, "web").0), (141, 1));
     let mut last = paths(&server)[2..].to_vec();
     last.sort();
     assert_eq!(last, ["query", "query_range"]);
+}
+
+/// Each pod answers ten requests a second, those of `pay` within 0.2 s, all others within 0.1 s.
+fn latencies(seen: &Seen) -> axum::response::Response {
+    let query = seen.param("query").unwrap_or_default();
+    if !query.contains("/latency") {
+        return answer(seen);
+    }
+    let number = |name: &str| seen.param(name).and_then(|text| text.parse::<f64>().ok());
+    let times: Vec<f64> = match (number("time"), number("start"), number("end"), number("step")) {
+        (Some(t), ..) => vec![t],
+        (_, Some(start), Some(end), Some(step)) => {
+            (0..).map(|i| start + f64::from(i) * step).take_while(|t| *t <= end).collect()
+        }
+        other => panic!("{other:?}"),
+    };
+    let mut series = Vec::new();
+    for pod in ["web-5c98d7f6b4-x2x9z", "web-5c98d7f6b4-b2b9b", "pay-7c9b8d6f5d-d4d4d"] {
+        for le in ["0.1", "0.2", "+Inf"] {
+            let within = le != "0.1" || !pod.starts_with("pay");
+            let at = |t: &f64| json!([t, (if within { (10.0 * (t - 1.7e9)).floor() } else { 0.0 }).to_string()]);
+            let metric = json!({"lastgood": "go/latency", "namespace": "shop", "pod": pod, "le": le});
+            series.push(match number("time") {
+                Some(_) => json!({"metric": metric, "value": at(&times[0])}),
+                None => json!({"metric": metric, "values": times.iter().map(at).collect::<Vec<Value>>()}),
+            });
+        }
+    }
+    let kind = if number("time").is_some() { "vector" } else { "matrix" };
+    response(
+        200,
+        "application/json",
+        json!({"status": "success", "data": {"resultType": kind, "result": series}}).to_string(),
+    )
+}
+
+#[tokio::test]
+async fn latency_is_read_of_the_nearest_only_and_only_when_it_is_asked_for() {
+    let server = Server::new(latencies).await;
+    let prometheus = source(&server);
+    let peers = [peer("web"), peer("pay")];
+    let latency = |read: &PeerRead| {
+        let of = |o: &Observed| match &o.what {
+            Observation::Callers { workload, counts } => {
+                counts.latency.clone().map(|buckets| (workload.name.clone(), buckets["0.1"], buckets["+Inf"]))
+            }
+            _ => None,
+        };
+        read.observed.iter().filter_map(of).collect::<Vec<_>>()
+    };
+    assert_eq!(latency(&prometheus.read_peers(&asking(&peers)).await), []);
+    assert_eq!(paths(&server), ["query_range"]);
+
+    // The counts were read a moment ago, the latency never: its past is read, of the first one alone.
+    let read = prometheus.read_peers(&PeerQuestion { slow: 1, ..asking(&peers) }).await;
+    let told = latency(&read);
+    assert_eq!(told.len(), 71, "35 minutes, every 30 s");
+    assert!(told.iter().all(|(name, ..)| name == "web"));
+    let grown = (told[70].1 - told[0].1, told[70].2 - told[0].2);
+    assert_eq!(grown, (42_000.0, 42_000.0), "two pods, ten requests a second each");
+    let mut asked = paths(&server)[1..].to_vec();
+    asked.sort();
+    assert_eq!(asked, ["query", "query_range"]);
+
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(15)).await;
+    tokio::time::resume();
+    let told = latency(&prometheus.read_peers(&PeerQuestion { slow: 9, ..asking(&peers) }).await);
+    let of = |name: &str| told.iter().filter(|(of, ..)| of == name).collect::<Vec<_>>();
+    assert_eq!((of("web").len(), of("pay").len()), (1, 71));
+    let (first, last) = (of("pay")[0], of("pay")[70]);
+    assert_eq!((last.1 - first.1, last.2 - first.2), (0.0, 21_000.0), "all of them slower than 0.1 s");
 }
 
 #[tokio::test]
@@ -129,9 +205,9 @@ async fn the_number_of_queries_depends_on_presets_alone() {
             peer
         })
         .collect();
-    source(&server).read_peers(&[], &many).await;
+    source(&server).read_peers(&asking(&many)).await;
     assert_eq!(server.seen().len(), 2, "pods and Traefik; own queries are left out");
-    source(&server).read_peers(&[], &[]).await;
+    source(&server).read_peers(&asking(&[])).await;
     assert_eq!(server.seen().len(), 2, "nobody, nothing");
 }
 
@@ -150,10 +226,10 @@ async fn a_read_that_fails_brings_nothing_and_is_made_up_for_by_the_next() {
     .await;
     let prometheus = source(&server);
     let peers = [peer("web")];
-    let read = prometheus.read_peers(&[], &peers).await;
+    let read = prometheus.read_peers(&asking(&peers)).await;
     assert!(read.observed.is_empty() && read.failed.unwrap().contains("partial answer"));
     broken.store(false, Ordering::Relaxed);
-    let read = prometheus.read_peers(&[], &peers).await;
+    let read = prometheus.read_peers(&asking(&peers)).await;
     assert_eq!((told(&read, "web").0, read.failed), (141, None));
 }
 
@@ -181,8 +257,9 @@ async fn a_mesh_is_asked_who_calls_whom_when_somebody_is_new() {
         target
     };
     let (trials, peers) = ([meshed("web")], [meshed("pay")]);
-    let read = prometheus.read_peers(&trials, &peers).await;
+    let question = PeerQuestion { trials: trials.to_vec(), ..asking(&peers) };
+    let read = prometheus.read_peers(&question).await;
     assert_eq!(read.calls, [(trials[0].workload.clone(), vec![peers[0].workload.clone()])]);
-    assert!(prometheus.read_peers(&trials, &peers).await.calls.is_empty(), "asked once");
+    assert!(prometheus.read_peers(&question).await.calls.is_empty(), "asked once");
     assert_eq!(server.seen().len(), 3, "counts twice, edges once");
 }
