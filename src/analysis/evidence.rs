@@ -9,6 +9,7 @@ use super::{
     counter::Tally,
     hypothesis::Hypothesis,
     series::Series,
+    split,
     starts::{Segment, Starts},
     tuning::*,
 };
@@ -246,8 +247,16 @@ impl Evidence {
             let over = |tally: Tally| tally.ratio().is_some_and(|ratio| ratio > self.hypothesis.theta());
             let catastrophic = all.ratio().is_some_and(|ratio| ratio >= HALF);
             // Steps of a quarter of the level make the level, whatever the last bit says.
-            self.log_e >= LEVEL - 1e-9 && over(all) && (catastrophic || over(warm))
+            self.log_e >= LEVEL - 1e-9 && over(all) && (catastrophic || self.warm_tell(all, warm))
         };
+    }
+
+    /// Whether it is no cold start: pods that are past theirs are bad beyond chance, and not clearly less than
+    /// those that are not. Where all are warm there is nothing to tell.
+    fn warm_tell(&self, all: Tally, warm: Tally) -> bool {
+        let mut cold = all;
+        cold -= warm;
+        cold.total < 1.0 || self.hypothesis.best_lr(warm) >= WARM && split::log_split(cold, warm) < ALIKE
     }
 
     /// Keeps of each pod what the segments keep.

@@ -198,6 +198,25 @@ fn a_tick_that_is_less_bad_than_its_minute_is_less_bad_time() {
     assert_eq!(run(60, |_| (tick.next().unwrap_or(0.0) * 300.0, 1000.0)), None);
 }
 
+#[test]
+fn warm_pods_must_tell_as_long_as_cold_ones_serve_beside_them() {
+    // Two waves of new pods fail 30 % while they are cold, which makes more than a minute of bad time.
+    let fires = |warm: (f64, f64), cold: (f64, f64)| {
+        let mut evidence = Evidence::new(0.05, ERROR_PACE, 1800.0);
+        (0..6).any(|i| {
+            let t = f64::from(i) * 15.0;
+            let cold = Share { pod: 2, warm: false, ..share(cold.0, cold.1) };
+            let warm = Share { pod: 1, warm: i >= 3, ..share(warm.0, warm.1) };
+            evidence.step(t, t + 15.0, 15.0, &[warm, cold], 1.0);
+            evidence.fired()
+        })
+    };
+    assert!(!fires((1.0, 18.0), (30.0, 100.0)), "one of eighteen is chance");
+    assert!(!fires((18.0, 300.0), (60.0, 200.0)), "6 % beside 30 % is a cold start, and a noisy quarter of a minute");
+    assert!(fires((30.0, 100.0), (30.0, 100.0)), "warm pods fail like cold ones: no cold start");
+    assert!(fires((30.0, 100.0), (0.0, 0.0)));
+}
+
 /// At exactly the limit, and with drifting and bursty traffic below it, at most α of the rollouts
 /// may ever be convicted. A larger α than the real one makes the check sharp with few seeds.
 #[test]

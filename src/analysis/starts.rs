@@ -205,3 +205,112 @@ impl Starts {
         best.map(|(_, place)| place)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::random::Random;
+    use super::*;
+    use proptest::prelude::*;
+
+    const THETA: f64 = 0.05;
+    const TICK: Seconds = 15.0;
+
+    /// A test as `evidence` runs it: what was seen chooses what is staked next.
+    struct Bets {
+        hypothesis: Hypothesis,
+        starts: Starts,
+        suspected: bool,
+        t: Seconds,
+    }
+
+    impl Bets {
+        fn new(watch: Seconds) -> Self {
+            Self { hypothesis: Hypothesis::new(THETA), starts: Starts::new(watch), suspected: false, t: 0.0 }
+        }
+
+        fn open(&mut self) {
+            self.starts.open(self.t, self.suspected, &self.hypothesis);
+        }
+
+        fn count(&mut self, tally: Tally, temper: f64, length: Seconds) {
+            self.starts.count(self.t, tally, Tally::default(), temper);
+            self.suspected = self.hypothesis.best_lr(tally.scaled(temper)) >= SUSPECT;
+            self.t += length;
+        }
+
+        fn log_m(&self) -> f64 {
+            self.starts.mixture(&self.hypothesis, self.starts.all().iter().map(|segment| segment.tempered))
+        }
+
+        /// What the mixture becomes on average over the next tick, where each request is bad with chance `p`.
+        fn expected(&self, requests: u32, temper: f64, p: f64) -> f64 {
+            let mut chance = (1.0 - p).powf(f64::from(requests));
+            let mut sum = 0.0;
+            for bad in 0..=requests {
+                let mut next = self.starts.clone();
+                next.count(self.t, Tally::new(f64::from(bad), f64::from(requests)), Tally::default(), temper);
+                let tallies = next.all().iter().map(|segment| segment.tempered);
+                sum += chance * next.mixture(&self.hypothesis, tallies).exp();
+                chance *= f64::from(requests - bad) / f64::from(bad + 1) * p / (1.0 - p);
+            }
+            sum
+        }
+    }
+
+    proptest! {
+        /// Whatever was seen, neither what is staked and closed next nor a tick within the limit makes more of the
+        /// mixture on average. That alone makes it a supermartingale, and every look at it free (Ville).
+        #[test]
+        fn no_bet_gains_on_average(
+            ticks in prop::collection::vec((0u32..6, 0u32..60, 1u32..6), 1..120),
+            (next, share, tempered) in (0u32..40, 0.0f64..=1.0, any::<bool>()),
+        ) {
+            let temper = if tempered { 0.4 } else { 1.0 };
+            let mut bets = Bets::new(600.0);
+            for (bad, good, length) in ticks {
+                bets.open();
+                bets.count(Tally::new(f64::from(bad), f64::from(bad + good)), temper, f64::from(length) * 5.0);
+                let before = bets.log_m();
+                bets.open();
+                prop_assert!(bets.log_m() <= before + 1e-9, "opening made {} of {before}", bets.log_m());
+            }
+            let now = bets.log_m().exp();
+            let then = bets.expected(next, temper, THETA);
+            prop_assert!(then <= now * (1.0 + 1e-9), "{then} of {now}");
+            if !tempered {
+                prop_assert!(then >= now * (1.0 - 1e-9), "a fair bet loses nothing at the limit: {then} of {now}");
+            }
+            prop_assert!(bets.expected(next, temper, THETA * share) <= now * (1.0 + 1e-9), "below the limit");
+        }
+    }
+
+    /// The same, counted: the share of rollouts at the limit whose mixture ever reaches 1/α.
+    #[test]
+    fn at_the_limit_false_alarms_are_as_rare_as_promised() {
+        const SEEDS: u32 = 2_000;
+        for requests in [0.5, 8.0, 40.0] {
+            let mut tops: Vec<f64> = (0..SEEDS)
+                .map(|seed| {
+                    let mut random = Random::new(u64::from(seed) + 7_000);
+                    let mut bets = Bets::new(1800.0);
+                    let mut top = 0.0_f64;
+                    for _ in 0..120 {
+                        bets.open();
+                        let total = random.poisson(requests);
+                        let bad = random.binomial(total, THETA);
+                        bets.count(Tally::new(f64::from(bad), f64::from(total)), 1.0, TICK);
+                        top = top.max(bets.log_m());
+                    }
+                    top
+                })
+                .collect();
+            tops.sort_by(f64::total_cmp);
+            for alpha in [0.2_f64, 0.05, 0.01] {
+                let level = (1.0 / alpha).ln();
+                let alarms = tops.iter().filter(|top| **top >= level).count() as f64 / f64::from(SEEDS);
+                let most = alpha + 3.0 * (alpha * (1.0 - alpha) / f64::from(SEEDS)).sqrt();
+                assert!(alarms <= most, "{alarms} of the rollouts reach 1/{alpha} at {requests} requests a tick");
+            }
+        }
+    }
+}

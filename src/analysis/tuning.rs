@@ -60,6 +60,9 @@ pub(super) const NOW: Seconds = 60.0;
 /// quarter of a short watch): a cold start that each pod of a rolling update repeats is one burst
 /// after another, and each is as harmless as the first (S14; the burst that 2.3 tolerates is 45 s).
 pub(super) const COLD_START: Seconds = 45.0;
+/// How many nats the share that warm pods show must explain them better than the limit does, while cold ones serve
+/// beside them: one bad request of ten is nothing.
+pub(super) const WARM: f64 = 1.5;
 /// A conviction is only released by a ratio within the limit over this time (hysteresis), or by
 /// evidence below half the level.
 pub(super) const RELEASE: Seconds = 180.0;
@@ -251,5 +254,5 @@ pub(super) const LATENCY_BIN: Seconds = 30.0;
 pub(super) const PROBIT_LEAST: f64 = 20.0;
 /// Share of its own length that a stretch before the rollout must last to excuse one after it.
 pub(super) const STRETCH_LEAST: f64 = 0.6;
-/// Evidence that the worst pod is worse than the others, below which they are alike: ln 3.
+/// Evidence that the worst pod is worse than the others, or cold pods than warm ones, below which they are alike: ln 3.
 pub(super) const ALIKE: f64 = 1.098_612_288_668_11;
