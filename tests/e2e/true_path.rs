@@ -38,6 +38,8 @@ pub(super) const BEGIN: Seconds = T0 - 210.0;
 const END: Seconds = T0 + 720.0;
 /// A fault that begins later cannot be judged in time; such a seed is left out.
 const LATEST_HARM: Seconds = T0 + 390.0;
+/// The runs begin one after the other within so many seconds: one Prometheus has to answer for as many clusters.
+const SPREAD: Seconds = 90.0;
 /// The defaults with a watch that ends within the run.
 const ARMED: &str = "apiVersion: lastgood.dev/v1\nkind: Thresholds\ndefaults: {mode: act, watch: 9m}\n";
 
@@ -129,19 +131,19 @@ pub(crate) async fn run(wanted: &TruePath, folder: &Path, out: &Path) -> Result<
         plays.len(),
         scenarios.len(),
         began.elapsed().as_secs_f64(),
-        (END - BEGIN) / 60.0
+        (END - BEGIN + SPREAD) / 60.0
     );
     let scraper = prometheus::start(folder, ("15s", "10s")).await?;
-    let start = Instant::now();
-    let exporting = exporter::start(plays.clone(), start, folder).await?;
+    let (start, each) = (Instant::now(), SPREAD / plays.len() as f64);
+    let later = |which: usize| start + Duration::from_secs_f64(each * which as f64);
+    let plays: Vec<(Instant, Arc<Play>)> = plays.into_iter().enumerate().map(|(i, play)| (later(i), play)).collect();
+    let exporting = exporter::start(plays.clone(), folder).await?;
     let mut running = Vec::new();
-    for (which, play) in plays.iter().enumerate() {
-        // Daemons that look at the same moments would ask Prometheus at the same moments.
-        let late = Duration::from_secs_f64(SCRAPE * which as f64 / plays.len() as f64);
-        running.push(tokio::spawn(puppet::play(Arc::clone(play), start, late, folder.join("reports"))));
+    for (start, play) in &plays {
+        running.push(tokio::spawn(puppet::play(Arc::clone(play), *start, folder.join("reports"))));
     }
     let mut pairs = Vec::new();
-    for (play, played) in plays.iter().zip(running) {
+    for ((_, play), played) in plays.iter().zip(running) {
         for (which, slow) in played.await??.into_iter().enumerate() {
             let workload = play.world.services[play.world.deploys[which].service].id.name.clone();
             pairs.push(Pair {
@@ -158,14 +160,14 @@ pub(crate) async fn run(wanted: &TruePath, folder: &Path, out: &Path) -> Result<
     table::tell(&pairs, began.elapsed(), out)
 }
 
-/// Sleeps until this moment of the runs.
+/// Sleeps until this moment of the run that began then.
 pub(super) async fn until(start: Instant, t: Seconds) {
     tokio::time::sleep_until(start + Duration::from_secs_f64((t - BEGIN).max(0.0))).await;
 }
 
-/// The moment of the runs.
-pub(super) fn now(start: Instant) -> Seconds {
-    BEGIN + start.elapsed().as_secs_f64()
+/// The moment of the run that begins then; `None` before that.
+pub(super) fn now(start: Instant) -> Option<Seconds> {
+    Instant::now().checked_duration_since(start).map(|since| BEGIN + since.as_secs_f64())
 }
 
 /// When the runs end.

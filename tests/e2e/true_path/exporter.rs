@@ -1,7 +1,7 @@
 //! One server on loopback that answers for every pod of every run, and the list of targets that Prometheus follows.
 //!
 //! Fails as pods do: one that crashed, or is gone, is not answered for.
-use super::{Play, end, now, until};
+use super::{Play, end, now};
 use crate::{fail::Result, plane::prometheus::write_targets};
 use axum::{
     Router,
@@ -10,21 +10,20 @@ use axum::{
 };
 use lastgood::bench::Sample;
 use serde_json::{Value, json};
-use std::{fmt::Write, net::SocketAddr, path::Path, sync::Arc};
+use std::{fmt::Write, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, task::JoinSet, time::Instant};
 
 /// Seconds between two looks at which pods there are: service discovery is about as quick.
-const DISCOVERY: f64 = 2.0;
+const DISCOVERY: Duration = Duration::from_secs(2);
 
 #[derive(Clone)]
 struct Shown {
-    plays: Arc<Vec<Arc<Play>>>,
-    start: Instant,
+    plays: Arc<Vec<(Instant, Arc<Play>)>>,
 }
 
 /// Serves until what it returns is dropped.
-pub(super) async fn start(plays: Vec<Arc<Play>>, start: Instant, folder: &Path) -> Result<JoinSet<()>> {
-    let shown = Shown { plays: Arc::new(plays), start };
+pub(super) async fn start(plays: Vec<(Instant, Arc<Play>)>, folder: &Path) -> Result<JoinSet<()>> {
+    let shown = Shown { plays: Arc::new(plays) };
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     let router = Router::new().route("/{run}/{pod}", axum::routing::get(answer)).with_state(shown.clone());
@@ -32,22 +31,22 @@ pub(super) async fn start(plays: Vec<Arc<Play>>, start: Instant, folder: &Path) 
     tasks.spawn(async move { drop(axum::serve(listener, router).await) });
     let folder = folder.to_owned();
     tasks.spawn(async move {
-        let (mut t, mut before) = (super::BEGIN, Vec::new());
-        while t < end() {
-            let targets = targets(&shown.plays, t, address);
+        let (mut tick, mut before) = (tokio::time::interval(DISCOVERY), Vec::new());
+        loop {
+            tick.tick().await;
+            let targets = targets(&shown.plays, address);
             if targets != before && write_targets(&folder, &targets).is_ok() {
                 before = targets;
             }
-            t += DISCOVERY;
-            until(start, t).await;
         }
     });
     Ok(tasks)
 }
 
-fn targets(plays: &[Arc<Play>], t: f64, address: SocketAddr) -> Vec<Value> {
-    let pods = plays.iter().enumerate().flat_map(|(run, play)| {
-        let there = play.tape.pods.iter().enumerate().filter(|(_, pod)| pod.is_target(t));
+fn targets(plays: &[(Instant, Arc<Play>)], address: SocketAddr) -> Vec<Value> {
+    let pods = plays.iter().enumerate().flat_map(|(run, (start, play))| {
+        let t = now(*start).filter(|t| *t < end());
+        let there = play.tape.pods.iter().enumerate().filter(move |(_, pod)| t.is_some_and(|t| pod.is_target(t)));
         there.map(move |(which, _)| {
             let id = &play.world.services[play.tape.pods[which].service].id;
             json!({
@@ -63,8 +62,8 @@ fn targets(plays: &[Arc<Play>], t: f64, address: SocketAddr) -> Vec<Value> {
 }
 
 async fn answer(State(shown): State<Shown>, UrlPath((run, pod)): UrlPath<(usize, usize)>) -> (StatusCode, String) {
-    let pod = shown.plays.get(run).and_then(|play| play.tape.pods.get(pod));
-    match pod.and_then(|pod| pod.sample(now(shown.start))) {
+    let sample = shown.plays.get(run).and_then(|(start, play)| play.tape.pods.get(pod)?.sample(now(*start)?));
+    match sample {
         Some(sample) => (StatusCode::OK, text(&sample)),
         None => (StatusCode::SERVICE_UNAVAILABLE, String::new()),
     }

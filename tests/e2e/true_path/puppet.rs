@@ -39,8 +39,9 @@ enum Event {
     Deadline(usize),
 }
 
-/// Plays a run to its end, with a daemon that starts so much later; says what that decided of each rollout.
-pub(super) async fn play(play: Arc<Play>, start: Instant, late: Duration, reports: PathBuf) -> Result<Vec<Decided>> {
+/// Plays a run from then on to its end; says what the daemon decided of each rollout.
+pub(super) async fn play(play: Arc<Play>, start: Instant, reports: PathBuf) -> Result<Vec<Decided>> {
+    tokio::time::sleep_until(start).await;
     let sim = Sim::new(Timestamp::now().checked_sub(AGE)?, play.seed);
     sim.with(World::stand_still);
     install(&sim);
@@ -52,7 +53,6 @@ pub(super) async fn play(play: Arc<Play>, start: Instant, late: Duration, report
         old.iter().try_for_each(|(t, event)| happens(world, &play, *t, *event))
     })?;
     sim.leap(AGE);
-    tokio::time::sleep_until(start + late).await;
     let (stop, daemon) = daemon(&sim, &play, reports)?;
     for (t, event) in to_come {
         until(start, *t).await;
@@ -220,14 +220,13 @@ fn happens(world: &mut World, play: &Play, t: Seconds, event: Event) -> Result<(
         Event::Made(pod) => {
             let set = key(play, Resource::ReplicaSets, it, set_name(it, pods[pod].revision));
             let owner = world.store.get(&set).context("a pod without a ReplicaSet")?;
-            let object = json!({
+            let mut object = json!({
                 "metadata": {
                     "name": pod_name(play, pod), "labels": owner["spec"]["template"]["metadata"]["labels"],
                     "ownerReferences": owned_by(owner, "ReplicaSet"),
                 },
                 "spec": owner["spec"]["template"]["spec"],
             });
-            let mut object = object;
             object["spec"]["nodeName"] = format!("node-{}", pods[pod].node).into();
             create(world, Resource::Pods, &set.namespace, object)?;
         }
