@@ -30,6 +30,11 @@ impl Decided {
         self.at.map_or(ACTIONS[self.rank].to_owned(), |at| format!("{} {at:.0} s", ACTIONS[self.rank]))
     }
 
+    /// Whether Prometheus once did not answer it in time.
+    fn was_blind(&self) -> bool {
+        self.said.iter().any(|said| said.contains("prometheus cannot be read"))
+    }
+
     fn undone(&self) -> Option<f64> {
         self.at.filter(|_| ACTIONS[self.rank] == "undo")
     }
@@ -78,6 +83,16 @@ pub(super) fn tell(pairs: &[Pair], took: Duration, out: &Path) -> Result<usize> 
     if let (Some(first), Some(last)) = (later.first(), later.last()) {
         let median = later[later.len() / 2];
         writeln!(text, "the true path undoes {median:+.0} s later (median; {first:+.0} to {last:+.0} s)")?;
+    }
+    // A daemon that cannot read says nothing of the daemon.
+    let blind: Vec<&Pair> = pairs.iter().filter(|pair| pair.slow.was_blind()).collect();
+    let differ = blind.iter().filter(|pair| !pair.agrees()).count();
+    if !blind.is_empty() {
+        let n = blind.len();
+        writeln!(
+            text,
+            "Prometheus did not answer in time for {n} rollouts ({differ} of those that differ): too busy a machine"
+        )?;
     }
     println!("{text}took {:.0} s", took.as_secs_f64());
     std::fs::write(out.join("true-path.txt"), &text).context("true-path.txt")?;
