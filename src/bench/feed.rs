@@ -9,6 +9,7 @@ use super::{
     line::Line,
     random::Random,
     rolling::{self, Lives, Look},
+    tape::{self, Tape},
     world::{SCRAPE, T0, WATCH, World},
 };
 use crate::domain::{
@@ -33,6 +34,7 @@ pub struct Feed {
     said: Vec<Observation>,
     lines: Vec<Line>,
     ledger: Ledger,
+    tape: Tape,
 }
 
 /// What really happened, for the one who keeps the score.
@@ -53,6 +55,7 @@ enum Event {
     Callers(usize),
     Probe(usize, Option<usize>),
     Account,
+    Note,
 }
 
 impl Feed {
@@ -64,8 +67,8 @@ impl Feed {
         let due =
             world.deploys.iter().zip(&harm).map(|(d, harm)| d.due.map_or(*harm, |due| faults::time_of(due, &lives)));
         let ledger = Ledger { due: due.collect(), harm, served: vec![Vec::new(); world.deploys.len()] };
-        let mut feed =
-            Self { world, lives, flow, random, events: Vec::new(), said: Vec::new(), lines: Vec::new(), ledger };
+        let (events, said, lines, tape) = (Vec::new(), Vec::new(), Vec::new(), Tape::default());
+        let mut feed = Self { world, lives, flow, random, events, said, lines, ledger, tape };
         feed.lines = feed.make_lines();
         feed.plan();
         feed
@@ -78,6 +81,21 @@ impl Feed {
 
     /// Shows every observation to `judge`, in order of time, and tells what really happened.
     pub fn run(mut self, judge: &mut dyn FnMut(&Observed)) -> (World, Ledger) {
+        self.play(judge);
+        (self.world, self.ledger)
+    }
+
+    /// The same, and writes down what can be seen at any other time. Its chance is another than that of
+    /// [`Feed::run`]: requests are drawn in smaller pieces.
+    pub fn run_taped(mut self, judge: &mut dyn FnMut(&Observed)) -> (World, Ledger, Tape) {
+        self.tape = Tape::of(&self.world, &self.lives, &self.flow);
+        self.events.extend(tape::times(self.world.end).map(|t| (t, Event::Note)));
+        self.events.sort_by(|a, b| a.0.total_cmp(&b.0));
+        self.play(judge);
+        (self.world, self.ledger, self.tape)
+    }
+
+    fn play(&mut self, judge: &mut dyn FnMut(&Observed)) {
         let events = std::mem::take(&mut self.events);
         for (t, event) in events {
             match event {
@@ -91,10 +109,15 @@ impl Feed {
                         served.push((t, requests, failed));
                     }
                 }
+                Event::Note => {
+                    for which in 0..self.flow.processes.len() {
+                        self.flow.advance(&self.world, which, t, &mut self.random);
+                    }
+                    self.tape.note(&self.world, &self.flow);
+                }
             }
         }
         judge(&Observed { t: self.world.end, what: Observation::End {} });
-        (self.world, self.ledger)
     }
 
     /// One line for each process, then one for each service's callers.

@@ -138,6 +138,13 @@ impl Flow {
         }
     }
 
+    /// All that a process has counted, by whoever counts it.
+    pub(super) fn counted(&self, world: &World, which: usize) -> &Counted {
+        let process = &self.processes[which];
+        let by_callers = !world.services[process.life.service].per_pod;
+        if by_callers { &self.streams[process.life.service].callers } else { &process.counted }
+    }
+
     /// What the callers of a service have counted; requests that nobody served are failures to them.
     pub(super) fn callers(&mut self, world: &World, service: usize, t: Seconds, random: &mut Random) -> &Counted {
         let (it, stream) = (&world.services[service], &mut self.streams[service]);

@@ -21,6 +21,7 @@ mod run;
 mod scenarios;
 mod score;
 mod sweep;
+mod tape;
 #[cfg(test)]
 mod tests;
 mod traffic;
@@ -32,8 +33,10 @@ pub use random::Random;
 pub use report::REPORTING;
 pub use report::{Report, Row, Share, Summary, delays, document, recall_against_false_undos, text};
 pub use rivals::{NAMES as RIVALS, Rivals};
+pub use rolling::Look;
 pub use run::{Judges, NEVER, ORACLE, Shared, Tallies, everyone, lastgood, run};
 pub use scenarios::{Scenario, all, find};
 pub use score::{Tally, quantile, share};
 pub use sweep::{Cell, sweep};
+pub use tape::{PodTape, Sample, Tape};
 pub use world::*;

@@ -37,12 +37,17 @@ pub(super) struct Life {
 
 /// What can be seen of a pod.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(super) struct Look {
-    pub(super) ready: bool,
-    pub(super) restarts: u32,
-    pub(super) waiting: Option<&'static str>,
-    pub(super) exit: Option<i32>,
-    pub(super) oom: bool,
+pub struct Look {
+    /// Whether it is Ready.
+    pub ready: bool,
+    /// How often its container was started again.
+    pub restarts: u32,
+    /// Why its container waits.
+    pub waiting: Option<&'static str>,
+    /// With what it last ended.
+    pub exit: Option<i32>,
+    /// Whether it was killed for memory then.
+    pub oom: bool,
 }
 
 /// All pods of a world, and what became of its rollouts.

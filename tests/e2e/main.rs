@@ -28,6 +28,7 @@ mod soak;
 mod steps;
 mod story;
 mod summary;
+mod true_path;
 mod wait;
 mod wanted;
 
@@ -72,7 +73,6 @@ async fn suite() -> Result<usize> {
         }
         return Ok(0);
     }
-    let bin = variable("LASTGOOD_PLANE")?;
     let lastgood = variable("LASTGOOD_BIN")?;
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         bail!("a TLS provider was installed already");
@@ -80,6 +80,16 @@ async fn suite() -> Result<usize> {
     let run = tempfile::Builder::new().prefix("lastgood-e2e-").tempdir()?;
     let out = root.join("target/e2e");
     std::fs::create_dir_all(&out).context(out.display())?;
+
+    if let Some(wanted) = &options.true_path {
+        let played = tokio::select! {
+            played = true_path::run(wanted, run.path(), &out) => played,
+            _ = tokio::signal::ctrl_c() => bail!("interrupted"),
+        };
+        keep_logs(run.path(), &out);
+        return played;
+    }
+    let bin = variable("LASTGOOD_PLANE")?;
 
     // Ctrl-C ends the suite like any other end: processes stopped, folders removed.
     tokio::select! {

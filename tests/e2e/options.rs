@@ -3,6 +3,7 @@ use crate::{
     conformance::{self, Case},
     fail::{Result, bail},
     story::Story,
+    true_path::TruePath,
 };
 
 #[derive(Debug, Clone, Default)]
@@ -17,6 +18,8 @@ pub(crate) struct Options {
     pub(crate) scale: Option<Scale>,
     /// Soak instead of playing stories.
     pub(crate) soak: Option<Soak>,
+    /// Play scenarios of the benchmark instead of stories.
+    pub(crate) true_path: Option<TruePath>,
     wanted: Vec<String>,
 }
 
@@ -70,6 +73,17 @@ impl Options {
                 "--soak" => {
                     options.soak.get_or_insert_default();
                 }
+                "--true-path" => {
+                    options.true_path.get_or_insert_default();
+                }
+                "--scenario" => match args.next() {
+                    Some(id) => options.true_path.get_or_insert_default().scenarios.push(id),
+                    None => bail!("--scenario needs the id of one, such as S03"),
+                },
+                "--seeds" => match args.next().and_then(|n| n.parse().ok()) {
+                    Some(seeds @ 1..=100) => options.true_path.get_or_insert_default().seeds = Some(seeds),
+                    _ => bail!("--seeds needs a number, from 1 to 100"),
+                },
                 "--seed" => match args.next().and_then(|n| n.parse().ok()) {
                     Some(seed) => options.soak.get_or_insert_default().seed = seed,
                     None => bail!("--seed needs a number"),

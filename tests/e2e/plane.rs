@@ -106,7 +106,7 @@ impl Plane {
         let controllers = client_kubeconfig(run, &plane.authority, "kube-controller-manager")?;
         let controllers = start_controllers(bin, run, &plane.authority, &controllers).await?;
         plane.processes.lock().await.insert(0, controllers);
-        let scraper = prometheus::start(run).await?;
+        let scraper = prometheus::start(run, ("2s", "1s")).await?;
         plane.processes.lock().await.insert(0, scraper);
         plane.install(root).await?;
         Ok(plane)

@@ -2,7 +2,7 @@ use crate::sim::{
     behaviour::{Behaviour, Memory, Start},
     object::{condition, name, number, text},
     pod_http::{Ask, respond, respond_as_service},
-    resource::Resource::{Pods, Services},
+    resource::Resource::{Deployments, Pods, ReplicaSets, Services},
     stage::{NAMESPACE, Stage},
     store::Manager,
 };
@@ -197,4 +197,21 @@ fn pods_answer_by_address_and_by_the_name_of_their_service() {
     stage.0.set_behaviour("app:1", Behaviour { refuses: true, ..Behaviour::default() });
     assert_eq!(get(&stage, "10.244.0.1:8080", "/health").map(|_| ()), Err(Lost::Refused));
     assert_eq!(name(&pod(&stage)), "one");
+}
+
+#[test]
+fn in_a_world_that_stands_still_nobody_touches_what_is_written() {
+    let mut stage = with_pod(Behaviour::default());
+    stage.pass(10);
+    assert_eq!(sight(&stage), seen("running", 0, "- ", true));
+    stage.0.stand_still();
+    stage.create(Deployments, "web", |_| {});
+    let written = stage.0.store.update_status(&Stage::key(Pods, "one"), Manager("kubelet"), |pod| {
+        pod["status"]["containerStatuses"][0]["restartCount"] = 7.into();
+    });
+    written.expect("written");
+    stage.pass(600);
+    assert_eq!(sight(&stage), seen("running", 7, "- ", true));
+    assert_eq!(stage.0.store.list(ReplicaSets, None).count(), 0, "no controller");
+    assert_eq!(stage.0.due(), None);
 }

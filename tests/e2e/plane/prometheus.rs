@@ -23,19 +23,20 @@ pub(crate) const URL: &str = "http://127.0.0.1:9090";
 
 const TARGETS: &str = "targets.json";
 
-const CONFIG: &str = r"
-global: {scrape_interval: 2s, scrape_timeout: 1s, evaluation_interval: 1h}
+/// Starts it in folder `run`, with this interval and deadline of scrapes, and waits until it answers.
+pub(crate) async fn start(run: &Path, (every, within): (&str, &str)) -> Result<Process> {
+    let config = run.join("prometheus.yml");
+    let text = format!(
+        "
+global: {{scrape_interval: {every}, scrape_timeout: {within}, evaluation_interval: 1h}}
 scrape_configs:
 - job_name: pods
   file_sd_configs:
-  - {files: [targets.json], refresh_interval: 2s}
-";
-
-/// Starts it in folder `run` and waits until it answers.
-pub(super) async fn start(run: &Path) -> Result<Process> {
-    let config = run.join("prometheus.yml");
-    std::fs::write(&config, CONFIG)?;
-    std::fs::write(run.join(TARGETS), "[]")?;
+  - {{files: [{TARGETS}], refresh_interval: 2s}}
+"
+    );
+    std::fs::write(&config, text)?;
+    write_targets(run, &[])?;
     let mut command = Command::new("prometheus");
     command
         .arg(format!("--config.file={}", config.display()))
@@ -70,12 +71,16 @@ pub(crate) async fn follow_pods(client: kube::Client, run: &Path) -> Result<()> 
             Ok(None) => return Ok(()),
         };
         if changed {
-            let all: Vec<&Value> = targets.values().collect();
-            let fresh = run.join(".targets");
-            std::fs::write(&fresh, serde_json::to_string(&all)?)?;
-            std::fs::rename(&fresh, run.join(TARGETS))?;
+            write_targets(run, &targets.values().cloned().collect::<Vec<_>>())?;
         }
     }
+}
+
+/// Gives Prometheus in folder `run` its targets.
+pub(crate) fn write_targets(run: &Path, all: &[Value]) -> Result<()> {
+    let fresh = run.join(".targets");
+    std::fs::write(&fresh, serde_json::to_string(all)?)?;
+    std::fs::rename(&fresh, run.join(TARGETS)).map_err(Into::into)
 }
 
 fn key(pod: &Pod) -> String {
