@@ -1,9 +1,9 @@
 //! Workloads without a trial, read while the evidence against somebody rises (decision.md 2.5.2): requests and
 //! failures alone, as one total per workload.
 //!
-//! Who was read a moment ago is asked for now, everybody else for the past as well: so "before" is known from the
-//! first answer on, and what a failed read has missed comes with the next one. That makes one set of queries at a
-//! tick, two when somebody is new. Fails: a part that fails brings nothing; its workloads are no witnesses then.
+//! Who was read a moment ago is asked for now, who was read a while ago for the time since, everybody else for the past:
+//! so "before" is known from the first answer on, what a failed read has missed comes with the next one, and who passed
+//! can be looked at seldom. That makes one set of queries at a tick, two when somebody is new. Fails: a part that fails brings nothing; its workloads are no witnesses then.
 
 use super::{
     Prometheus, When, edges,
@@ -40,17 +40,18 @@ impl Prometheus {
     pub(super) async fn read_peers(&self, trials: &[TrialTarget], peers: &[TrialTarget]) -> PeerRead {
         // Whole seconds: the range query and the observations mean the same moment.
         let now = self.clock.now().floor();
-        let (mut lately, mut unknown, mut from) = (Vec::new(), Vec::new(), now);
+        let (mut lately, mut missed, mut unknown, mut from) = (Vec::new(), Vec::new(), Vec::new(), now);
         {
             let mut known = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
             known.until.retain(|_, until| now - *until < PAST);
             for peer in peers {
                 match known.until.get(&peer.workload) {
                     Some(until) if now - until <= LATELY => lately.push(peer.clone()),
-                    until => {
-                        from = from.min(until.map_or(now - PAST, |until| until + 1.0));
-                        unknown.push(peer.clone());
+                    Some(until) => {
+                        from = from.min(until + 1.0);
+                        missed.push(peer.clone());
                     }
+                    None => unknown.push(peer.clone()),
                 }
             }
         }
@@ -60,14 +61,15 @@ impl Prometheus {
                 false => self.edges(trials, peers, now).await,
             }
         };
-        let (now_known, past, calls) = tokio::join!(
+        let (now_known, since, past, calls) = tokio::join!(
             self.part(&lately, When::At(now), now),
-            self.part(&unknown, When::Range(from, now, STEP), now),
+            self.part(&missed, When::Range(from, now, STEP), now),
+            self.part(&unknown, When::Range(now - PAST, now, STEP), now),
             mesh
         );
         let mut read = PeerRead::default();
         let mut failed = Vec::new();
-        for part in [now_known, past] {
+        for part in [now_known, since, past] {
             match part {
                 Ok(observed) => read.observed.extend(observed),
                 Err(error) => failed.push(error.to_string()),
