@@ -204,8 +204,12 @@ impl Docket {
                 self.deliver(&probe.workload, observed);
             }
             Observation::Source { source, ok, reason } => self.source(t, source, *ok, reason.as_deref()),
-            Observation::Workload { workload, calls, .. } => self.graph.calls(workload, calls),
-            Observation::Trace { .. } | Observation::Rollout { .. } | Observation::Look {} | Observation::End {} => {}
+            Observation::Workload { workload, calls: Some(calls), .. } => self.graph.calls(workload, calls),
+            Observation::Workload { calls: None, .. }
+            | Observation::Trace { .. }
+            | Observation::Rollout { .. }
+            | Observation::Look {}
+            | Observation::End {} => {}
         }
     }
 

@@ -12,14 +12,11 @@ pub(super) struct Graph {
 }
 
 impl Graph {
-    /// Replaces what is known of the callees of one workload; an empty list says nothing.
+    /// Replaces what is known of the callees of one workload.
     pub(super) fn calls(&mut self, caller: &WorkloadId, callees: &[WorkloadId]) {
-        if callees.is_empty() {
-            return;
-        }
         self.edges -= self.callees.remove(caller).map_or(0, |old| old.len());
         let known: BTreeSet<WorkloadId> = callees.iter().filter(|callee| *callee != caller).cloned().collect();
-        if self.edges + known.len() <= EDGES_MAX {
+        if !known.is_empty() && self.edges + known.len() <= EDGES_MAX {
             self.edges += known.len();
             self.callees.insert(caller.clone(), known);
         }
@@ -87,7 +84,11 @@ mod tests {
         assert_eq!(names(graph.callers(&id("db")).into_iter().collect()), ["cart", "pay", "web"]);
         assert!(graph.callees(&id("db")).is_empty());
         graph.calls(&id("web"), &[]);
-        assert_eq!(graph.callees(&id("web")).len(), 3, "silence takes nothing back");
+        assert!(graph.callees(&id("web")).is_empty(), "it calls nobody any more");
+        assert!(graph.knows(&id("web")), "pay calls it");
+        graph.calls(&id("cart"), &[]);
+        graph.calls(&id("pay"), &[]);
+        assert!(graph.is_empty() && graph.edges == 0);
     }
 
     #[test]

@@ -157,9 +157,11 @@ impl Feed {
         let begin = if world.monitoring.yesterday { T0 - DAY } else { 0.0 };
         self.say(begin, Observation::Trace { version: 1, title: String::new() });
         for service in &world.services {
-            let calls = service.calls.iter().filter_map(|i| world.services.get(*i)).map(|s| s.id.clone()).collect();
+            let calls: Vec<_> =
+                service.calls.iter().filter_map(|i| world.services.get(*i)).map(|s| s.id.clone()).collect();
             let replicas = u32::try_from(service.pods).unwrap_or(u32::MAX);
-            self.say(begin, Observation::Workload { workload: service.id.clone(), replicas, calls });
+            let what = Observation::Workload { workload: service.id.clone(), replicas, calls: Some(calls) };
+            self.say(begin, what);
         }
         for (index, deploy) in world.deploys.iter().enumerate() {
             let workload = world.services[deploy.service].id.clone();

@@ -30,9 +30,9 @@ pub enum Observation {
         workload: WorkloadId,
         /// Desired replicas.
         replicas: u32,
-        /// Workloads that it calls, where known.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        calls: Vec<WorkloadId>,
+        /// All workloads that it calls; nothing is said of them where this is absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        calls: Option<Vec<WorkloadId>>,
     },
     /// The state of one pod; replaces what was known of that pod.
     Pod(PodState),

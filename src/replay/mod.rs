@@ -158,7 +158,7 @@ impl Replay {
         let calls: Vec<WorkloadId> = rules.calls.iter().map(|callee| callee.of(id, known)).collect();
         if !calls.is_empty() {
             // A trace that names the callees itself has done so before; what people write now wins.
-            let what = Observation::Workload { workload: id.clone(), replicas: 0, calls };
+            let what = Observation::Workload { workload: id.clone(), replicas: 0, calls: Some(calls) };
             self.docket.observe(&Observed { t, what });
         }
         let ledger = self.ledger(id);

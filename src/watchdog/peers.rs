@@ -55,6 +55,11 @@ pub(super) struct Witnesses {
 }
 
 impl Witnesses {
+    /// The analysis knows now whom a workload calls.
+    pub fn told(&mut self, id: &WorkloadId, calls: &[WorkloadId]) {
+        self.told.insert(id.clone(), calls.to_vec());
+    }
+
     pub fn forget(&mut self, id: &WorkloadId) {
         self.mesh.remove(id);
         self.told.remove(id);
@@ -98,8 +103,8 @@ impl Watchdog {
             gone: Vec::new(),
         };
         let peers: Vec<TrialTarget> = chosen.iter().map(target).collect();
-        for peer in &peers {
-            self.tell_calls(&peer.workload);
+        for id in rising.iter().chain(peers.iter().map(|peer| &peer.workload)) {
+            self.tell_calls(id);
         }
         let trials = Arc::new(self.live.values().filter_map(Live::target).collect());
         if peers.is_empty() {
@@ -167,13 +172,14 @@ impl Watchdog {
     /// Tells the analysis whom a workload calls, if that is news.
     fn tell_calls(&mut self, id: &WorkloadId) {
         let calls = self.calls(id);
-        if calls.is_empty() || self.witnesses.told.get(id) == Some(&calls) {
+        if self.witnesses.told.get(id).map_or(&[][..], Vec::as_slice) == calls {
             return;
         }
         let Some(view) = self.tracker.get(id) else { return };
         let replicas = u32::try_from(view.progress.desired).unwrap_or(0);
-        self.witnesses.told.insert(id.clone(), calls.clone());
-        self.observe(self.inputs.clock.now(), Observation::Workload { workload: id.clone(), replicas, calls });
+        self.witnesses.told(id, &calls);
+        let what = Observation::Workload { workload: id.clone(), replicas, calls: Some(calls) };
+        self.observe(self.inputs.clock.now(), what);
     }
 }
 

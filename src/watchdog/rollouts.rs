@@ -223,7 +223,9 @@ impl Watchdog {
         let purpose = live.purpose;
         let convicted = live.view.undo_id().and_then(|undo| self.inputs.convictions.get(undo)).copied();
         let calls = self.calls(id);
-        self.take(&Observed { t: began, what: Observation::Workload { workload: id.clone(), replicas, calls } });
+        self.witnesses.told(id, &calls);
+        let what = Observation::Workload { workload: id.clone(), replicas, calls: Some(calls) };
+        self.take(&Observed { t: began, what });
         // A trace tells in a line what the docket is told by a call.
         let rollout = Observation::Rollout { workload: id.clone(), from: from.clone(), to: to.clone() };
         self.recorder.write(&Observed { t: began, what: rollout });

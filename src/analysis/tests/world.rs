@@ -33,7 +33,7 @@ impl World {
                 world.add(name, "a", i, T0 - 90_000.0);
             }
             let calls = calls.iter().filter(|(caller, _)| caller == name).map(|(_, callee)| id(callee)).collect();
-            world.say(Observation::Workload { workload: id(name), replicas: 2, calls });
+            world.say(Observation::Workload { workload: id(name), replicas: 2, calls: Some(calls) });
         }
         world
     }

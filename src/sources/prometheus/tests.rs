@@ -749,37 +749,3 @@ async fn tls_trusts_the_given_ca_only_and_shows_the_client_certificate() {
     let wrong_name = ask(json!({"url": by_address, "caFile": ca, "certFile": cert, "keyFile": key})).await;
     assert!(matches!(wrong_name, Err(SourceError::Unreachable { fault: Fault::Tls, .. })), "{wrong_name:?}");
 }
-
-/// Against a real server: `LASTGOOD_PROMETHEUS=http://127.0.0.1:9090 cargo test --lib real_prometheus -- --ignored --nocapture`,
-/// with pods `checkout-old-1` and `checkout-new-1` of namespace `shop` scraped for some minutes.
-#[tokio::test]
-#[ignore = "needs a running Prometheus"]
-async fn real_prometheus_is_read() {
-    let url = std::env::var("LASTGOOD_PROMETHEUS").expect("set LASTGOOD_PROMETHEUS");
-    let prometheus = Prometheus::new(&settings(&url), Clock::system()).unwrap();
-    println!("check: {:?}", prometheus.check().await);
-    let trials = [trial("shop", "checkout")];
-    let read = prometheus.read_all(&trials).await;
-    println!("read: {read:#?}");
-    assert!(read.ok, "{:?}", read.reason);
-    assert_eq!(counters(&read).len(), 2);
-    assert!(counters(&read).iter().all(|(_, c)| c.requests.is_some() && c.errors.is_some() && c.latency.is_some()));
-    let now = Clock::system().now();
-    let past = prometheus.history(&trials[0], now - 120.0, now, Duration::from_secs(5)).await.unwrap();
-    println!("history: {} observations, first {:?}, last {:?}", past.len(), past.first(), past.last());
-    assert!(!past.is_empty() && past.is_sorted_by(|a, b| a.t <= b.t));
-    println!("refused: {:?}", prometheus.connection.instant("sum(", now).await);
-    println!("execution: {:?}", prometheus.connection.instant("up * on () up", now).await);
-    println!("absent: {:?}", prometheus.connection.instant("no_such_metric", now).await);
-    println!("0/0: {:?}", prometheus.connection.instant("vector(0) / 0", now).await);
-    println!("started: {:?}", prometheus.connection.started().await);
-    // Every expression that the code can make is accepted by the server.
-    for preset in
-        [Preset::Otel, Preset::Istio, Preset::IngressNginx, Preset::EnvoyGateway, Preset::Traefik, Preset::Linkerd]
-    {
-        let mut trial = trial("shop", "checkout");
-        Arc::make_mut(&mut trial.rules).metrics.preset = preset;
-        let read = prometheus.read_all(&[trial]).await;
-        assert!(read.ok && read.reason.is_none(), "{preset:?}: {read:?}");
-    }
-}

@@ -103,7 +103,7 @@ impl Crowd {
         let Some(workload) = kinds.iter().find_map(of).filter(|id| lineages.wants(id)) else { return };
         let replicas = value.max(0.0) as u32;
         if self.replicas.insert(workload.clone(), replicas) != Some(replicas) {
-            told.push(Observed { t, what: Observation::Workload { workload, replicas, calls: Vec::new() } });
+            told.push(Observed { t, what: Observation::Workload { workload, replicas, calls: None } });
         }
     }
 
