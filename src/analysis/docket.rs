@@ -118,20 +118,13 @@ impl Docket {
         let Some(trial) = self.trials.get(workload) else { return };
         let (t, t0, to, rules) = (trial.judged, trial.t0, trial.to.clone(), trial.rules.clone());
         self.close(workload);
-        self.watch_late(t0, t, workload.clone(), to, rules);
+        self.watch_late((t0, t), workload.clone(), to, rules);
     }
 
-    /// Watches on over a revision whose rollout began at `t0` and has `passed`, unless it is on trial again.
-    pub fn watch_late(
-        &mut self,
-        t0: Seconds,
-        passed: Seconds,
-        workload: WorkloadId,
-        revision: Revision,
-        rules: Arc<Rules>,
-    ) {
-        if !self.trials.contains_key(&workload) {
-            self.late.add(workload, Late::new(t0, passed, revision, rules));
+    /// Watches on over a revision, unless it is on trial: `times` are when its rollout began and when it passed.
+    pub fn watch_late(&mut self, times: (Seconds, Seconds), id: WorkloadId, to: Revision, rules: Arc<Rules>) {
+        if !self.trials.contains_key(&id) {
+            self.late.add(id, Late::new(times, to, rules));
         }
     }
 

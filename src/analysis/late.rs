@@ -33,7 +33,7 @@ pub(super) struct Late {
 
 impl Late {
     /// Of a rollout that began at `t0` and passed at `passed`; `None` when its day is over.
-    pub(super) fn new(t0: Seconds, passed: Seconds, revision: Revision, rules: Arc<Rules>) -> Option<Self> {
+    pub(super) fn new((t0, passed): (Seconds, Seconds), revision: Revision, rules: Arc<Rules>) -> Option<Self> {
         let length = rules.late_watch.as_secs_f64();
         let until = t0 + length;
         (passed < until).then(|| Self {
@@ -114,7 +114,7 @@ impl Lates {
         let Some(late) = self.all.get(workload) else { return };
         let limits = |rules: &Rules| (rules.errors.max, rules.late_watch);
         if limits(rules) != limits(&late.rules) {
-            let anew = Late::new(late.t0, late.passed, late.revision.clone(), rules.clone());
+            let anew = Late::new((late.t0, late.passed), late.revision.clone(), rules.clone());
             self.all.remove(workload);
             self.add(workload.clone(), anew);
         }

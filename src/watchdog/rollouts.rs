@@ -127,7 +127,7 @@ impl Watchdog {
             self.open(view, Purpose::Trial, None, None, Inherited::default());
         } else if let Some((revision, at)) = passed.filter(|_| rules.mode != Mode::Off) {
             let began = at - rules.watch.as_secs_f64();
-            self.docket.watch_late(began, *at, view.id.clone(), revision.clone(), rules);
+            self.docket.watch_late((began, *at), view.id.clone(), revision.clone(), rules);
         } else if begun && ended(rules.late_watch) && view.undo_id().is_none() {
             self.open(view, Purpose::Trial, None, None, Inherited::default());
         }

@@ -100,7 +100,7 @@ fn other_thresholds_hold_for_what_passed_and_none_at_all_end_its_watch() {
 fn in_an_outage_it_says_who_else_broke() {
     let mut story = passed(13);
     let other = WorkloadId::new("shop", Kind::Deployment, "mail");
-    story.docket.watch_late(T0, story.t, other.clone(), "m".into(), rules());
+    story.docket.watch_late((T0, story.t), other.clone(), "m".into(), rules());
     let began = story.t + HOUR;
     let mut told = Vec::new();
     let (mut requests, mut errors) = (0.0, 0.0);
