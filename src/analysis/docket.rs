@@ -5,6 +5,7 @@ use super::{
     draft::Draft,
     facts::Common,
     graph::Graph,
+    late::{Late, Lates},
     peers::{Peers, Seasons},
     recovery::RecoveryWatch,
     roster::Roster,
@@ -13,10 +14,10 @@ use super::{
     tuning::*,
 };
 use crate::domain::{
-    Conviction, Judgement, Observation, Observed, PodId, Recovery, Revision, Rules, Seconds, WorkloadId,
+    Conviction, Judgement, LateWatch, Observation, Observed, PodId, Recovery, Revision, Rules, Seconds, WorkloadId,
 };
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     sync::Arc,
 };
 
@@ -31,6 +32,8 @@ pub struct Docket {
     judged: Option<Seconds>,
     trials: BTreeMap<WorkloadId, Trial>,
     recoveries: BTreeMap<WorkloadId, RecoveryWatch>,
+    /// Those that have passed; they are peers as well.
+    late: Lates,
     peers: Peers,
     graph: Graph,
     owners: HashMap<PodId, WorkloadId>,
@@ -101,6 +104,7 @@ impl Docket {
 
     /// Ends the trial or the recovery of a workload: it is a peer from now on.
     pub fn close(&mut self, workload: &WorkloadId) {
+        self.late.remove(workload);
         if !self.trials.contains_key(workload) && !self.recoveries.contains_key(workload) {
             return;
         }
@@ -109,7 +113,43 @@ impl Docket {
         self.peers.adopt(t, workload, roster);
     }
 
+    /// Ends the trial of a workload that passed: from now on it is a peer that is looked at now and then.
+    pub fn passed(&mut self, workload: &WorkloadId) {
+        let Some(trial) = self.trials.get(workload) else { return };
+        let (t, t0, to, rules) = (trial.judged, trial.t0, trial.to.clone(), trial.rules.clone());
+        self.close(workload);
+        self.watch_late((t0, t), workload.clone(), to, rules);
+    }
+
+    /// Watches on over a revision, unless it is on trial: `times` are when its rollout began and when it passed.
+    pub fn watch_late(&mut self, times: (Seconds, Seconds), id: WorkloadId, to: Revision, rules: Arc<Rules>) {
+        if !self.trials.contains_key(&id) {
+            self.late.add(id, Late::new(times, to, rules));
+        }
+    }
+
+    /// Other rules hold for a workload; if it has passed, they hold for what is seen of it from now on.
+    pub fn refresh_late(&mut self, workload: &WorkloadId, rules: &Arc<Rules>) {
+        self.late.refresh(workload, rules);
+    }
+
+    /// Looks at those that passed. Tells which of them broke since the look before, or keep their limit again.
+    pub fn look_late(&mut self, t: Seconds) -> Vec<LateWatch> {
+        self.late.look(t, &self.peers)
+    }
+
+    /// What is seen of a workload that passed.
+    pub fn late(&self, workload: &WorkloadId, t: Seconds) -> Option<LateWatch> {
+        self.late.say(workload, t)
+    }
+
+    /// Workloads that passed and are looked at now and then.
+    pub fn late_ids(&self) -> impl Iterator<Item = &WorkloadId> {
+        self.late.ids()
+    }
+
     fn take(&mut self, workload: &WorkloadId) -> (Roster, Option<Trial>, Seasons) {
+        self.late.remove(workload);
         let recovery = self.recoveries.remove(workload);
         let mut trial = self.trials.remove(workload);
         let (roster, seasons) = match (&mut trial, recovery) {
@@ -173,6 +213,7 @@ impl Docket {
         } else if let Some(recovery) = self.recoveries.get_mut(workload) {
             recovery.observe(observed.t, &observed.what, interval);
         } else {
+            let interval = self.late.interval(workload, interval);
             return self.peers.observe(observed.t, workload, &observed.what, interval);
         }
         true
@@ -204,8 +245,8 @@ impl Docket {
         self.sources.insert(source.to_owned(), (t, outage));
     }
 
-    /// One tick for all: brings the evidence up to `t` and says the verdict of each trial. A time
-    /// that lies before a trial's last tick changes nothing in that trial.
+    /// One tick for all: brings the evidence up to `t` and says the verdict of each trial, but of those that rest
+    /// (see [`Docket::resting`]). A time that lies before a trial's last tick changes nothing in that trial.
     pub fn judge(&mut self, t: Seconds) -> Vec<Judgement> {
         if !t.is_finite() {
             return Vec::new();
@@ -216,8 +257,12 @@ impl Docket {
         let outages =
             || self.sources.values().filter(|(since, _)| *since <= t).filter_map(|(_, outage)| outage.as_ref());
         let outage = outages().find(|outage| outage.monitoring).or_else(|| outages().next());
+        let alarm = self.alarm();
         for trial in self.trials.values_mut() {
-            trial.advance(Now { t, interval, outage });
+            trial.awake = alarm || !trial.rests(t);
+            if trial.awake {
+                trial.advance(Now { t, interval, outage });
+            }
         }
         self.measure_again();
         // Everybody is heard before anybody is blamed.
@@ -227,6 +272,7 @@ impl Docket {
         own.iter().for_each(|own| faults += *own);
         let drafts = self.trials.values_mut().zip(own);
         let mut drafts: Vec<(&mut Trial, Draft)> = drafts
+            .filter(|(trial, _)| trial.awake)
             .map(|(trial, own)| {
                 let draft = trial.draft(t, &faults.without(own));
                 (trial, draft)
@@ -237,6 +283,18 @@ impl Docket {
             Scene { t, peers: &self.peers, graph: &self.graph, stances: &stances, recoveries: &self.recoveries };
         blame::attribute(&mut drafts, &scene);
         drafts.into_iter().map(|(trial, draft)| trial.conclude(t, &draft)).collect()
+    }
+
+    /// When the evidence against anybody rises, everybody is heard.
+    fn alarm(&self) -> bool {
+        self.trials.values().any(Trial::rises)
+    }
+
+    /// Trials whose watch is over without a verdict, and of which nothing need be read at `t`: they are looked at
+    /// every five minutes, or as soon as anything stirs.
+    pub fn resting(&self, t: Seconds) -> BTreeSet<&WorkloadId> {
+        let alarm = self.alarm();
+        self.trials.iter().filter(|(_, trial)| !alarm && trial.rests(t)).map(|(id, _)| id).collect()
     }
 
     /// Trials whose culprit was undone meanwhile, and for which it is known whether that helped, begin anew.

@@ -255,6 +255,35 @@ pub(super) fn baked(trial: &Trial, baked: Baked, t: Seconds) -> String {
     }
 }
 
+/// Ends a sentence about a rollout whose watch is over.
+pub(super) const SELDOM: &str = " It is looked at every 5 min now.";
+
+/// A rollout that passed and is fine.
+pub(super) fn passed_before(seen: Tally, ago: Seconds, limit: f64, left: Seconds) -> String {
+    let seen = match share(seen) {
+        Some(seen) => format!("{seen} requests failed since (limit {})", percent(limit)),
+        None => "nothing was measured since".to_owned(),
+    };
+    format!("It passed {} ago; {seen}. It is looked at every 5 min for {} more.", duration(ago), duration(left))
+}
+
+/// A rollout that passed and broke `after` that; `others`: who else of those that passed broke then, and of how many.
+pub(super) fn broke_later(seen: Tally, after: Seconds, limit: f64, others: (usize, usize)) -> String {
+    let seen = share(seen).unwrap_or_else(|| "None".to_owned());
+    let others = match others {
+        (_, 0) => String::new(),
+        (broke, of) => {
+            format!(" {broke} of {} that passed lately broke in the same minutes.", plural(of, "other workload"))
+        }
+    };
+    format!(
+        "It passed, and broke {} after that: {seen} requests have failed since (limit {}). Nothing is undone: it had \
+         proved itself, and what breaks so late is rarely the rollout.{others}",
+        duration(after),
+        percent(limit)
+    )
+}
+
 fn strongest(trial: &Trial) -> f64 {
     let errors = trial.errors.as_ref().map(|family| family.evidence.log_e());
     let slow = trial.latency.tested().map(|slow| slow.evidence().log_e());

@@ -10,7 +10,7 @@
 //! the workload says by itself. Then the others are heard: `peers` remembers workloads without a trial,
 //! `graph` who calls whom; `scene` asks them, and `blame` chooses among several. `verdict` decides, `bake`
 //! says when it was good for long enough, `explain` and `findings` say why. After an undo `recovery` says
-//! whether it helped. Every constant is in `tuning`, with its source.
+//! whether it helped; after a pass `late` watches on, lightly. Every constant is in `tuning`, with its source.
 
 mod bake;
 mod baseline;
@@ -31,6 +31,7 @@ mod health;
 mod histogram;
 mod hypothesis;
 mod issues;
+mod late;
 mod peers;
 #[cfg(test)]
 mod random;

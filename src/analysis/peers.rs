@@ -53,13 +53,18 @@ pub(super) struct Ask<'a> {
 }
 
 impl PeerWatch {
+    /// Requests and failures by time: of its pods, unless those have not been counted for long while callers have.
+    pub(super) fn failures(&self) -> &Series {
+        let (pods, callers) = (&self.errors, &self.callers.1);
+        if self.pods_measured && callers.latest() < pods.latest() + SILENT { pods } else { callers }
+    }
+
     /// Whether any of its signals broke in the same minutes, and which first.
     pub(super) fn told(&self, asked: &Ask<'_>) -> Told {
         let shift = |reason| (asked.reason == reason).then_some(asked.shift);
         let question = |limit, reason| Question { onset: asked.onset, t: asked.t, limit, shift: shift(reason) };
-        let errors = if self.pods_measured { &self.errors } else { &self.callers.1 };
         let all = [
-            ask(errors, &question(asked.rules.errors.max, FailReason::Errors)),
+            ask(self.failures(), &question(asked.rules.errors.max, FailReason::Errors)),
             self.slow(asked.onset - PEER_ONSET, asked.rules.latency)
                 .map_or(Told::TooLittle, |(series, limit)| ask(&series, &question(limit, FailReason::Latency))),
             self.probed(asked),

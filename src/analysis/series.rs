@@ -88,13 +88,18 @@ impl Series {
         worst.1
     }
 
+    /// The end of the newest bin; before all times when there is none.
+    pub(super) fn latest(&self) -> Seconds {
+        self.bins.back().map_or(f64::NEG_INFINITY, |(number, _)| *number as Seconds * PEER_BIN)
+    }
+
     /// What was counted in (`from`, `to`].
     pub(super) fn sum(&self, from: Seconds, to: Seconds) -> Tally {
         self.within(from, to).map(|(_, tally)| tally).sum()
     }
 
     /// Bins in (`from`, `to`], each with the time at which it begins.
-    fn within(&self, from: Seconds, to: Seconds) -> impl Iterator<Item = (Seconds, Tally)> {
+    pub(super) fn within(&self, from: Seconds, to: Seconds) -> impl Iterator<Item = (Seconds, Tally)> {
         let (from, to) = (bin(from), bin(to));
         let inside = self.bins.iter().filter(move |(n, _)| *n > from && *n <= to);
         inside.map(|(n, tally)| ((*n - 1) as Seconds * PEER_BIN, *tally))

@@ -343,6 +343,8 @@ fn s21_no_traffic_is_no_evidence() {
     let quiet = Does { rps: 0.0, ..FINE };
     let end = story.never_fails(2000.0, &|_, _| quiet);
     assert_eq!(end.verdict, Verdict::Unknown(UnknownReason::TooFew), "{}", end.explanation);
+    // As often as it is looked at once its watch is over.
+    story.tick = 300.0;
     let end = story.until(11_000.0, &|_, _| quiet, &mut |_| ());
     assert_eq!(end.verdict, Verdict::Pass, "three hours all Ready: {}", end.explanation);
 }
@@ -889,6 +891,7 @@ fn nonsense_is_survived() {
 }
 
 mod cluster;
+mod late;
 mod undo;
 mod world;
 

@@ -81,6 +81,12 @@ pub(super) struct Trial {
     /// Up to when the tests have seen everything.
     stepped: Seconds,
     pub(super) judged: Seconds,
+    /// When anything about its pods last changed.
+    stirred: Seconds,
+    /// When it is looked at next, where that is not at every tick.
+    pub(super) next: Option<Seconds>,
+    /// Whether it takes part in this tick.
+    pub(super) awake: bool,
 }
 
 impl Trial {
@@ -129,6 +135,9 @@ impl Trial {
             fresh: false,
             stepped: t0,
             judged: t0,
+            stirred: t0,
+            next: None,
+            awake: true,
         }
     }
 
@@ -150,7 +159,30 @@ impl Trial {
         self.at_most_a_quarter(PROBE_GRACE)
     }
 
+    /// Whether its watch is over.
+    fn outlived(&self, t: Seconds) -> bool {
+        t >= self.first_ready.unwrap_or(self.t0) + self.rules.watch.as_secs_f64()
+    }
+
+    /// When it is to be looked at next, if its watch is over and it has been quiet for a while (2.6). All such trials
+    /// are looked at in the same moments: one set of queries does for all.
+    pub(super) fn next_look(&self, t: Seconds) -> Option<Seconds> {
+        let quiet = self.outlived(t - LATE_EVERY) && t >= self.stirred + LATE_EVERY && !self.rises();
+        quiet.then(|| ((t / LATE_EVERY).floor() + 1.0) * LATE_EVERY)
+    }
+
+    /// Whether nothing is expected of it before its next look.
+    pub(super) fn rests(&self, t: Seconds) -> bool {
+        self.next.is_some_and(|next| t < next)
+    }
+
+    fn stir(&mut self, t: Seconds) {
+        (self.stirred, self.next) = (t, None);
+    }
+
     pub(super) fn observe(&mut self, t: Seconds, what: &Observation, interval: Seconds) {
+        // Once it is looked at seldom, a long time between two readings is no gap.
+        let interval = if self.outlived(t) { interval.max(LATE_EVERY) } else { interval };
         match what {
             Observation::Pod(state) => self.pod(t, state),
             Observation::Counters { pod, counts } => self.counters(t, pod, counts, interval),
@@ -163,12 +195,16 @@ impl Trial {
             }
             Observation::Condition { condition: RolloutCondition::ProgressDeadlineExceeded, .. } if t >= self.t0 => {
                 self.facts.deadline_exceeded(t);
+                self.stir(t);
             }
             _ => {}
         }
     }
 
     fn pod(&mut self, t: Seconds, state: &PodState) {
+        if self.roster.get(&state.pod).is_none_or(|known| known.state != *state) {
+            self.stir(t);
+        }
         if !self.roster.update(t, state, self.t0) {
             self.skipped += 1;
             return;

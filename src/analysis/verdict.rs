@@ -19,7 +19,12 @@ impl Trial {
     pub(super) fn conclude(&mut self, t: Seconds, draft: &Draft) -> Judgement {
         let convicts = |said: &Said| matches!(said.opinion, Opinion::Fail(_));
         self.standing = draft.streams().into_iter().filter(|(_, said)| convicts(said)).map(|(r, _)| r).collect();
-        let (verdict, explanation, since) = self.decide(draft);
+        let (verdict, mut explanation, since) = self.decide(draft);
+        let undecided = matches!(verdict, Verdict::Watching | Verdict::Unknown(_));
+        self.next = if undecided { self.next_look(t) } else { None };
+        if self.next.is_some() {
+            explanation.push_str(explain::SELDOM);
+        }
         if let Verdict::Fail(reason) = verdict {
             self.last_fail = Some(reason);
         }

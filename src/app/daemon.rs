@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    cluster::{Cluster, ReadError, recent_revisions, watch_freezes, watch_workloads},
+    cluster::{Cluster, ReadError, Recent, recent_revisions, watch_freezes, watch_workloads},
     config::{ActiveThresholds, Facts, Settings},
     domain::{Conviction, FailReason, Rules, Seconds, Snapshot, WorkloadId},
     executor::{Executor, workload_of},
@@ -21,7 +21,7 @@ use crate::{
     watchdog::{AskWorkloads, Inputs, Tape, Watchdog},
     wire::Wire,
 };
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 use tokio::sync::{Semaphore, mpsc, watch};
 
 /// Decisions that may wait for those who act.
@@ -37,8 +37,8 @@ const STUCK_AFTER: Duration = Duration::from_secs(120);
 /// How long what was begun may go on when the daemon stops; Kubernetes kills it after 30 s. An undo that is
 /// still being verified then is taken up by whoever leads next.
 const GRACE: Duration = Duration::from_secs(15);
-/// Rollouts of StatefulSets and DaemonSets that began longer ago are not looked for at start.
-const LONGEST_WATCH: Seconds = 86_400.0;
+/// What is older is not looked for at start: no watch is longer.
+const LONGEST_WATCH: Seconds = 7.0 * 86_400.0;
 /// How long the first list of Incidents is waited for at start.
 const INCIDENTS_WITHIN: Duration = Duration::from_secs(10);
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
@@ -176,14 +176,14 @@ impl Daemon {
         };
         let dispatching = tokio::spawn(dispatch.run(decisions_rx));
 
-        let Some(newest) = wait_for_cluster(&cluster, clock, &heartbeat, &mut stop).await else { return };
+        let Some(remembered) = wait_for_cluster(&cluster, clock, &heartbeat, &mut stop).await else { return };
         if tokio::time::timeout(INCIDENTS_WITHIN, recent.listed()).await.is_err() {
             tracing::warn!(
                 "incidents have not been read: an undo that is still being verified is so by the limits of its policy"
             );
         }
         let inputs = Inputs {
-            recent: newest,
+            recent: remembered,
             convictions: recent.open().iter().filter_map(|i| conviction(i)).collect(),
             seen: watch_workloads(&cluster),
             cluster,
@@ -238,7 +238,7 @@ async fn wait_for_cluster(
     clock: Clock,
     heartbeat: &Heartbeat,
     stop: &mut watch::Receiver<bool>,
-) -> Option<BTreeMap<String, Seconds>> {
+) -> Option<Recent> {
     let mut pause = Duration::from_secs(1);
     loop {
         heartbeat.beat();
@@ -246,7 +246,7 @@ async fn wait_for_cluster(
             Ok(recent) => return Some(recent),
             // Not our right to read is not unreachable: those workloads are then judged from their next rollout on.
             Err(ReadError::Api { source, .. }) if matches!(source.as_ref(), kube::Error::Api(s) if s.code == 403) => {
-                return Some(BTreeMap::new());
+                return Some(Recent::default());
             }
             Err(error) => tracing::warn!(%error, "the cluster cannot be read; waiting for it"),
         }

@@ -60,9 +60,16 @@ impl Dispatch {
                 Decision::Doubted { workload, uid, revision } => {
                     self.pin(&mut tasks, workload, uid, revision, PinState::Doubted);
                 }
+                Decision::Late { seen, uid } => {
+                    let broke = seen.broken.is_some();
+                    let reason = if broke { EventReason::RolloutBrokeLater } else { EventReason::RolloutRecovered };
+                    self.tell(&mut tasks, seen.workload, uid, reason, seen.explanation);
+                }
                 Decision::Judged { judgement, uid, began, changed } => {
                     if changed {
-                        self.tell(&mut tasks, &judgement, uid.clone());
+                        let reason = EventReason::of_verdict(judgement.verdict);
+                        let (id, note) = (judgement.workload.clone(), judgement.explanation.clone());
+                        self.tell(&mut tasks, id, uid.clone(), reason, note);
                     }
                     match judgement.verdict {
                         Verdict::Pass => {
@@ -93,10 +100,8 @@ impl Dispatch {
         });
     }
 
-    fn tell(&self, tasks: &mut JoinSet<()>, judgement: &Judgement, uid: String) {
-        let reason = EventReason::of_verdict(judgement.verdict);
-        let (events, id, note) = (self.events.clone(), judgement.workload.clone(), judgement.explanation.clone());
-        let turns = self.turns.clone();
+    fn tell(&self, tasks: &mut JoinSet<()>, id: WorkloadId, uid: String, reason: EventReason, note: String) {
+        let (events, turns) = (self.events.clone(), self.turns.clone());
         tasks.spawn(async move {
             let _turn = turns.acquire().await;
             // Failures are logged and counted where they happen.

@@ -242,6 +242,8 @@ impl Told {
             match (line, self.format) {
                 (line, Format::Json) => write_line(Format::Json, &line, out)?,
                 (Line::Verdict(line), Format::Text) => self.said.push(*line),
+                // The past is read until the watch ends and a little more.
+                (Line::Late(_), Format::Text) => {}
                 (Line::Summary(summary), Format::Text) => self.row(&summary, out)?,
             }
         }

@@ -99,6 +99,7 @@ fn show_effective_is_one_workload() {
         "# production/Deployment/api: policy api of DIR/thresholds.yaml
 mode: act
 watch: 30m
+lateWatch: 1d
 minRequests: 300
 errors:
   max: 2%

@@ -4,7 +4,7 @@ use super::{Context, Failure, daemon, exit, machine, resolve::WorkloadArg, style
 use crate::{
     clock::{Clock, timestamp},
     cluster::{WorkloadView, revisions},
-    domain::{Finding, Judgement, Snapshot, WorkloadStatus},
+    domain::{Finding, Judgement, Seconds, Snapshot, WorkloadStatus},
     record::{Incidents, Pins},
 };
 use std::io::Write;
@@ -35,6 +35,12 @@ pub(super) async fn explain(ctx: &Context, args: &WorkloadArg, out: &mut dyn Wri
     if let Some(recovery) = &status.recovery {
         writeln!(out, "Undo      {}", recovery.explanation)?;
     }
+    if let Some(late) = &status.late {
+        writeln!(out, "Later     {}", late.explanation)?;
+        if let Some(since) = late.broken {
+            writeln!(out, "          passed at {}, broken since {}", clock_time(late.passed), clock_time(since))?;
+        }
+    }
     write_rest(ctx, &view, &snapshot, status, judgement, out).await?;
     Ok(exit::OK)
 }
@@ -48,7 +54,12 @@ async fn write_rest(
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
     if let Some(until) = status.watch_until.filter(|_| status.recovery.is_none()) {
-        writeln!(out, "Watch     until {} at the earliest", timestamp(until).strftime("%Y-%m-%d %H:%M:%SZ"))?;
+        match status.late_until.filter(|_| until < snapshot.t) {
+            Some(late) => {
+                writeln!(out, "Watch     over since {}, looked at until {}", clock_time(until), clock_time(late))?
+            }
+            None => writeln!(out, "Watch     until {} at the earliest", clock_time(until))?,
+        }
     }
     let held = status.held_by.as_deref().map(|h| format!(", held: {h}")).unwrap_or_default();
     let owner = status.owner.map(|o| format!(", owned by {o}")).unwrap_or_default();
@@ -95,6 +106,10 @@ async fn write_rest(
         None => writeln!(out, "Last good none known yet; {} revisions in history", entries.len())?,
     }
     Ok(())
+}
+
+fn clock_time(t: Seconds) -> String {
+    timestamp(t).strftime("%Y-%m-%d %H:%M:%SZ").to_string()
 }
 
 fn finding(f: &Finding) -> Vec<String> {

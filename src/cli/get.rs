@@ -65,10 +65,16 @@ fn write_table(
         let (verdict, since) = match (&w.recovery, &w.judgement) {
             (Some(recovery), _) => ("undone".to_owned(), w.began.or(Some(recovery.t))),
             (None, Some(judgement)) => (judgement.verdict.to_string(), w.began.or(Some(judgement.t))),
-            (None, None) => ("-".to_owned(), None),
+            (None, None) => match &w.late {
+                Some(late) => ("pass".to_owned(), Some(late.passed)),
+                None => ("-".to_owned(), None),
+            },
         };
         let why = w.held_by.clone().or_else(|| w.recovery.as_ref().map(|r| r.explanation.clone()));
-        let why = why.or_else(|| w.judgement.as_ref().map(|j| j.explanation.clone())).unwrap_or_default();
+        let late = |broken: bool| w.late.as_ref().filter(|late| !broken || late.broken.is_some());
+        let why = why.or_else(|| late(true).map(|late| late.explanation.clone()));
+        let why = why.or_else(|| w.judgement.as_ref().map(|j| j.explanation.clone()));
+        let why = why.or_else(|| late(false).map(|late| late.explanation.clone())).unwrap_or_default();
         let mut row = vec![
             w.workload.namespace.clone(),
             format!("{}/{}", w.workload.kind.as_str().to_lowercase(), w.workload.name),

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     config::Thresholds,
+    domain::LateWatch,
     replay::{
         Action, INTERVAL, Line, Replay, Summary, VerdictLine,
         trace::{Entry, Lines},
@@ -128,6 +129,12 @@ pub(super) fn write_line(format: Format, line: &Line, out: &mut dyn Write) -> io
             writeln!(out)
         }
         (Format::Text, Line::Verdict(line)) => write_verdict(line, out),
+        (Format::Text, Line::Late(line)) => {
+            let LateWatch { t, workload, revision, broken, explanation, .. } = &line.seen;
+            let what = if broken.is_some() { "broke after it had passed" } else { "keeps its limit again" };
+            writeln!(out, "{t:>9.1} s  {workload}  {revision}  {what}")?;
+            writeln!(out, "             {explanation}")
+        }
         (Format::Text, Line::Summary(summary)) => write_summary(summary, out),
     }
 }

@@ -94,6 +94,10 @@ async fn standing(ctx: &Context, view: &WorkloadView, asked: &Revision, of: Opti
             format!("restored by an undo: {}", recovery.explanation),
         );
     }
+    let late = of.and_then(|w| w.late.as_ref()).filter(|late| late.revision == *asked);
+    if let Some(late) = late.filter(|late| late.broken.is_some()) {
+        return is(true, exit::UNHEALTHY, format!("broke later: {}", late.explanation));
+    }
     let judgement = of.and_then(|w| w.judgement.as_ref()).filter(|j| j.to == *asked);
     match judgement.map(|j| (j.verdict, &j.explanation)) {
         Some((Verdict::Pass, why)) => is(true, exit::OK, format!("passed: {why}")),
@@ -108,6 +112,7 @@ async fn standing(ctx: &Context, view: &WorkloadView, asked: &Revision, of: Opti
         Some((Verdict::Hold(_), why)) => is(false, exit::UNHEALTHY, format!("held: {why}")),
         Some((Verdict::Unknown(_), why)) => is(false, exit::BLIND, format!("cannot tell: {why} ({moved})")),
         Some((Verdict::Watching, why)) => is(false, exit::OK, format!("watching: {why} ({moved})")),
+        None if late.is_some() => is(true, exit::OK, format!("passed: {}", late.map_or("", |late| &late.explanation))),
         None if p.deadline_exceeded => {
             is(true, exit::UNHEALTHY, format!("stuck: the progress deadline is exceeded ({moved})"))
         }

@@ -19,7 +19,7 @@ pub use freeze::{Freeze, Freezes, PAUSE_CONFIG_MAP, PAUSE_REASON, PAUSE_UNTIL, w
 pub use history::{ReadError, RevisionEntry, before, get_raw, get_view, raw_api, revisions, within};
 pub use pod_watch::{PodWatch, PodWatches};
 pub use pods::{Members, PodSeen};
-pub use recent::recent_revisions;
+pub use recent::{Recent, recent_revisions};
 pub use template::{TemplateMark, restorable};
 pub use view::{Progress, RawDaemonSet, RawDeployment, RawStatefulSet, UndoMark, WorkloadView, of_raw};
 pub(crate) use watch::watch_said;

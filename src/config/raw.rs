@@ -47,6 +47,11 @@ macro_rules! with_rule_keys {
             #[serde(default, skip_serializing_if = "Option::is_none")]
             #[schemars(with = "Watch")]
             pub(crate) watch: Option<Watch>,
+            /// How long after its begin a rollout is still looked at, every five minutes, once its watch is over. One
+            /// that passed is never undone then: what breaks is told. From `0s`, which is not at all, to `7d`.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            #[schemars(with = "LateWatch")]
+            pub(crate) late_watch: Option<LateWatch>,
             /// Requests that the new revision must have answered before it can pass.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             #[schemars(with = "Requests")]
@@ -113,6 +118,7 @@ impl RawPolicy {
             matches: _,
             mode,
             watch,
+            late_watch,
             min_requests,
             errors,
             latency,
@@ -122,7 +128,7 @@ impl RawPolicy {
             severity,
             undo,
         } = self;
-        RawRules { mode, watch, min_requests, errors, latency, metrics, calls, health, severity, undo }
+        RawRules { mode, watch, late_watch, min_requests, errors, latency, metrics, calls, health, severity, undo }
     }
 }
 

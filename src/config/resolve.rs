@@ -26,6 +26,7 @@ impl RawRules {
         let mut rules = Rules { policy: policy.into(), ..base.clone() };
         set(&mut rules.mode, self.mode);
         set(&mut rules.watch, self.watch.as_ref().map(|x| x.0));
+        set(&mut rules.late_watch, self.late_watch.as_ref().map(|x| x.0));
         set(&mut rules.min_requests, self.min_requests.as_ref().map(|x| x.0));
         if let Some(errors) = &self.errors {
             set(&mut rules.errors.max, errors.max.as_ref().map(|x| x.0));
@@ -97,8 +98,20 @@ impl RawProbe {
 impl From<&Rules> for RawRules {
     /// The rules as they would be written with every key given.
     fn from(rules: &Rules) -> Self {
-        let Rules { policy: _, mode, watch, min_requests, errors, latency, metrics, calls, health, severity, undo } =
-            rules;
+        let Rules {
+            policy: _,
+            mode,
+            watch,
+            late_watch,
+            min_requests,
+            errors,
+            latency,
+            metrics,
+            calls,
+            health,
+            severity,
+            undo,
+        } = rules;
         let MetricsRule { preset, custom, port, path } = metrics;
         let UndoRules {
             max_per_workload,
@@ -111,6 +124,7 @@ impl From<&Rules> for RawRules {
         Self {
             mode: Some(*mode),
             watch: Some(Watch(*watch)),
+            late_watch: Some(LateWatch(*late_watch)),
             min_requests: Some(Requests(*min_requests)),
             errors: Some(RawErrors { max: Some(ErrorShare(errors.max)) }),
             latency: Some(RawLatency {

@@ -65,14 +65,26 @@ impl Thresholds {
     /// Those of the notation; none are known.
     pub fn shown(&self, notation: Notation) -> Result<String, String> {
         let policy = |p: &super::Policy| {
-            let RawRules { mode, watch, min_requests, errors, latency, metrics, calls, health, severity, undo } =
-                (&*p.rules).into();
+            let RawRules {
+                mode,
+                watch,
+                late_watch,
+                min_requests,
+                errors,
+                latency,
+                metrics,
+                calls,
+                health,
+                severity,
+                undo,
+            } = (&*p.rules).into();
             let (name, matches) = (Some(Label(p.name.clone())), Some(p.raw_match().clone()));
             RawPolicy {
                 name,
                 matches,
                 mode,
                 watch,
+                late_watch,
                 min_requests,
                 errors,
                 latency,

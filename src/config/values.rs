@@ -63,6 +63,11 @@ text_values! {
         read |t| between(t, Duration::from_secs(1), Duration::from_secs(7 * 86400)),
         write |d| format_duration(*d).into(),
         schema { "type": "string", "pattern": DURATION, "examples": ["30m", "1h30m"] };
+    /// How long after its begin a rollout is still looked at now and then.
+    LateWatch(Duration)
+        read |t| between(t, Duration::ZERO, Duration::from_secs(7 * 86400)),
+        write |d| format_duration(*d).into(),
+        schema { "type": "string", "pattern": DURATION, "examples": ["1d", "0s"] };
     /// Deadline of one probe.
     ProbeTimeout(Duration)
         read |t| between(t, Duration::from_millis(100), Duration::from_secs(30)),

@@ -43,6 +43,34 @@ pub enum Decision {
     },
     /// What the signals say after our undo.
     Recovery(Box<Recovery>),
+    /// A rollout that had passed broke later, or keeps its limit again. Told to people; never undone.
+    Late {
+        /// What is seen of it.
+        seen: Box<LateWatch>,
+        /// Uid of the workload.
+        uid: String,
+    },
+}
+
+/// What is seen of a rollout after it has passed (decision.md 2.6).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LateWatch {
+    /// When it was said.
+    pub t: Seconds,
+    /// Of which workload.
+    pub workload: WorkloadId,
+    /// The revision that passed.
+    pub revision: Revision,
+    /// When it passed.
+    pub passed: Seconds,
+    /// Until when it is looked at.
+    pub until: Seconds,
+    /// Since when it breaks its limit, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub broken: Option<Seconds>,
+    /// One plain sentence with numbers.
+    pub explanation: String,
 }
 
 /// What the signals say after an undo (decision.md 2.7).
@@ -197,6 +225,12 @@ pub struct WorkloadStatus {
     /// What the signals say after an undo.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovery: Option<Recovery>,
+    /// Until when it is looked at, if it neither passes nor fails.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub late_until: Option<Seconds>,
+    /// What is seen of it after it has passed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub late: Option<LateWatch>,
     /// Whether a rollout or an undo is under watch now, even if nothing has been said of it yet.
     #[serde(default)]
     pub under_watch: bool,

@@ -25,6 +25,12 @@ pub type Seconds = f64;
 
 /// Prefix of every label and annotation that Lastgood reads or writes.
 pub const PREFIX: &str = "lastgood.dev/";
+/// Label of everything that is kept of a workload: its uid.
+pub const UID_LABEL: &str = "lastgood.dev/workload-uid";
+/// Label of a pin: what was seen of its revision.
+pub const PIN_LABEL: &str = "lastgood.dev/pin";
+/// Label of a pin: its revision.
+pub const REVISION_LABEL: &str = "lastgood.dev/revision";
 /// Field manager of every write that Lastgood sends.
 pub const FIELD_MANAGER: &str = "lastgood";
 /// The annotation that an undo leaves on the workload: `<uid>/<template hash>/<undo id>`.

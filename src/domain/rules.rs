@@ -35,6 +35,8 @@ pub struct Rules {
     pub mode: Mode,
     /// How long a rollout is watched after its first new pod is Ready.
     pub watch: Duration,
+    /// How long after its begin a rollout is still looked at, every five minutes, once the watch is over.
+    pub late_watch: Duration,
     /// Requests that a `pass` needs (else three hours must go by).
     pub min_requests: u64,
     /// The error limit.
@@ -60,6 +62,7 @@ impl Default for Rules {
             policy: "defaults".into(),
             mode: Mode::Observe,
             watch: Duration::from_secs(30 * 60),
+            late_watch: Duration::from_secs(24 * 3600),
             min_requests: 300,
             errors: ErrorLimit { max: 0.05 },
             latency: LatencyLimit { quantile: 0.95, max_increase: 0.5, floor: Duration::from_millis(20) },

@@ -5,11 +5,11 @@
 //! `lastgood.dev/`, so that no controller adopts it; it is owned by the workload, so that it goes
 //! with it. A pin is never changed: what is known of a revision in three ways is in three objects.
 
-use super::{RecordError, store::UID_LABEL};
+use super::RecordError;
 use crate::{
     clock::seconds,
     cluster::{RevisionEntry, TemplateMark, WRITE_DEADLINE, within},
-    domain::{FIELD_MANAGER, Kind, Revision, Seconds, WorkloadId},
+    domain::{FIELD_MANAGER, Kind, PIN_LABEL, REVISION_LABEL, Revision, Seconds, UID_LABEL, WorkloadId},
 };
 use k8s_openapi::{
     api::apps::v1::ControllerRevision,
@@ -23,8 +23,6 @@ use ring::digest;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-const STATE_LABEL: &str = "lastgood.dev/pin";
-const REVISION_LABEL: &str = "lastgood.dev/revision";
 /// How many revisions are kept of a workload.
 const KEEP: usize = 5;
 
@@ -96,7 +94,7 @@ impl Pins {
                 name: Some(name.clone()),
                 namespace: Some(workload.namespace.clone()),
                 labels: Some(BTreeMap::from([
-                    (STATE_LABEL.into(), state.as_str().into()),
+                    (PIN_LABEL.into(), state.as_str().into()),
                     (UID_LABEL.into(), uid.into()),
                     (REVISION_LABEL.into(), entry.mark.revision.0.clone()),
                 ])),
@@ -138,7 +136,7 @@ impl Pins {
     /// # Errors
     /// When they cannot be listed. A pin that cannot be read is left out.
     pub async fn of(&self, workload: &WorkloadId, uid: &str) -> Result<Vec<Pin>, RecordError> {
-        let params = ListParams::default().labels(&format!("{UID_LABEL}={uid},{STATE_LABEL}"));
+        let params = ListParams::default().labels(&format!("{UID_LABEL}={uid},{PIN_LABEL}"));
         let api = self.api(&workload.namespace);
         let list = within(WRITE_DEADLINE, format!("listing the pins of {workload}"), api.list(&params))
             .await
@@ -165,7 +163,7 @@ impl Pins {
 
 fn read(object: &ControllerRevision) -> Option<Pin> {
     let template = object.data.as_ref()?.0.pointer("/spec/template")?;
-    let state = match object.labels().get(STATE_LABEL)?.as_str() {
+    let state = match object.labels().get(PIN_LABEL)?.as_str() {
         "passed" => PinState::Passed,
         "presumed" => PinState::Presumed,
         "doubted" => PinState::Doubted,

@@ -15,8 +15,7 @@ use ring::digest;
 
 /// Incidents read in one request.
 const PAGE: u32 = 250;
-/// Label: uid of the workload.
-pub const UID_LABEL: &str = "lastgood.dev/workload-uid";
+pub use crate::domain::UID_LABEL;
 /// Label: hash of the bad template.
 pub const BAD_LABEL: &str = "lastgood.dev/bad";
 

@@ -1,6 +1,6 @@
 //! What a replay says: one line per change of a verdict, one summary per rollout. Pure.
 
-use crate::domain::{RecoveryState, Revision, Seconds, Verdict, WorkloadId};
+use crate::domain::{LateWatch, RecoveryState, Revision, Seconds, Verdict, WorkloadId};
 use serde::Serialize;
 
 /// One line of output.
@@ -9,6 +9,8 @@ use serde::Serialize;
 pub enum Line {
     /// A verdict changed, or was acted on.
     Verdict(Box<VerdictLine>),
+    /// What had passed broke later, or keeps its limit again.
+    Late(Box<LateLine>),
     /// A rollout has ended, or the trace has.
     Summary(Box<Summary>),
 }
@@ -63,6 +65,22 @@ pub struct VerdictLine {
     pub log_e: f64,
     /// One sentence.
     pub explanation: String,
+}
+
+/// What is seen of a rollout after it has passed. Nothing is done about it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LateLine {
+    /// Always `late`.
+    pub kind: &'static str,
+    /// What is seen.
+    #[serde(flatten)]
+    pub seen: LateWatch,
+}
+
+impl From<LateWatch> for LateLine {
+    fn from(seen: LateWatch) -> Self {
+        Self { kind: "late", seen }
+    }
 }
 
 /// How one rollout ended.

@@ -14,7 +14,7 @@ mod lines;
 mod past;
 pub mod trace;
 
-pub use lines::{Action, After, Line, Summary, VerdictLine};
+pub use lines::{Action, After, LateLine, Line, Summary, VerdictLine};
 
 use crate::{
     analysis::Docket,
@@ -188,6 +188,7 @@ impl Replay {
         for judgement in self.docket.judge(t) {
             lines.extend(self.say(judgement));
         }
+        lines.extend(self.docket.look_late(t).into_iter().map(|seen| Line::Late(Box::new(seen.into()))));
         for recovery in self.docket.recoveries(t) {
             if let Some(ledger) = self.ledgers.get_mut(&recovery.workload) {
                 ledger.recovery(&recovery);
@@ -208,9 +209,7 @@ impl Replay {
                 t: line.t,
                 manual: false,
             }),
-            (_, Verdict::Pass) => {
-                self.docket.close(&id);
-            }
+            (_, Verdict::Pass) => self.docket.passed(&id),
             _ => {}
         }
         Some(Line::Verdict(Box::new(line)))

@@ -58,6 +58,10 @@ reasons! {
     RolloutPassed: "Normal", "Judge";
     /// The rollout is bad.
     RolloutBad: "Warning", "Judge";
+    /// It passed, and broke later: nothing is undone.
+    RolloutBrokeLater: "Warning", "Watch";
+    /// It passed, broke later, and keeps its limit again.
+    RolloutRecovered: "Normal", "Watch";
     /// Something is wrong, but it is not this rollout's doing.
     RolloutHeld: "Warning", "Judge";
     /// Nothing can be told.

@@ -27,6 +27,8 @@ fn good() -> Snapshot {
         watch_until: None,
         under_watch: false,
         recovery: None,
+        late_until: None,
+        late: None,
     });
     snapshot
 }

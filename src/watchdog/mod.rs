@@ -6,6 +6,7 @@
 //! Recovers: whatever runs at start is told from the cluster's state, and the past of its signals is read
 //! again.
 
+mod late;
 mod live;
 mod opening;
 mod peers;
@@ -17,7 +18,7 @@ mod tick;
 use crate::{
     analysis::Docket,
     clock::Clock,
-    cluster::{Cluster, Freezes, PodSeen, PodWatches, Seen, Tracker},
+    cluster::{Cluster, Freezes, PodSeen, PodWatches, Recent, Seen, Tracker},
     config::ActiveThresholds,
     domain::{
         Conviction, Decision, Judgement, Kind, Observation, Observed, Recovery, Rules, Seconds, Snapshot, SourceState,
@@ -55,8 +56,8 @@ pub struct Inputs {
     pub readings: mpsc::Receiver<Reading>,
     /// The thresholds in force.
     pub thresholds: watch::Receiver<Arc<ActiveThresholds>>,
-    /// Uid of a StatefulSet or DaemonSet → when its newest revision was made, for recent ones at start.
-    pub recent: BTreeMap<String, Seconds>,
+    /// What the cluster remembered of recent rollouts at start.
+    pub recent: Recent,
     /// Undo id → what the verdict rested on, for undos that were being verified at start.
     pub convictions: BTreeMap<String, Conviction>,
     /// Freezes.
@@ -87,6 +88,7 @@ pub struct Watchdog {
     skipped: u64,
     source_states: BTreeMap<String, SourceState>,
     witnesses: peers::Witnesses,
+    passed: late::Passed,
     recorder: recorder::Recorder,
     /// Readings of this tick that are still out.
     outstanding: usize,
@@ -122,6 +124,7 @@ impl Watchdog {
             skipped: 0,
             source_states: BTreeMap::new(),
             witnesses: peers::Witnesses::default(),
+            passed: late::Passed::default(),
             outstanding: 0,
             decisions,
             snapshot,

@@ -6,7 +6,7 @@ use crate::{
     clock::Clock,
     cluster::{Cluster, Members, PodSeen, READ_DEADLINE, RevisionEntry, WorkloadView, before, revisions, within},
     domain::{Observation, Observed, PodId, PodState, PodTarget, Revision, Rules, Seconds, TrialTarget, WorkloadId},
-    sources::Sources,
+    sources::{SourceError, Sources},
 };
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::Pod;
@@ -23,6 +23,10 @@ const BASELINE: Seconds = 1800.0;
 const PAST_DEADLINE: Duration = Duration::from_secs(6);
 /// What an earlier day was like is needed less finely than the last half hour.
 const SEASON_STEP: Duration = Duration::from_secs(60);
+/// How long after the watch its past is still read closely: pods may have come late. After that, by such steps.
+const AFTER_WATCH: Seconds = 600.0;
+/// See [`AFTER_WATCH`].
+const SELDOM_STEP: Duration = Duration::from_secs(300);
 /// This often the new revision's object is looked for, ever less frequently.
 const TRIES: u32 = 12;
 /// A controller makes that object before it says that it has seen the template; without that word it is
@@ -194,8 +198,16 @@ impl Opening {
             gone,
         };
         let step = self.step.max(Duration::from_secs(5));
-        let history =
-            self.sources.history(&target, self.inherited.proven.unwrap_or(began) - BASELINE, self.clock.now(), step);
+        let (from, now) = (self.inherited.proven.unwrap_or(began) - BASELINE, self.clock.now());
+        // Of the hours after its watch as much is read as would have been read while it was looked at seldom.
+        let closely = (began + self.rules.watch.as_secs_f64() + AFTER_WATCH).min(now);
+        let history = async {
+            let mut past = self.sources.history(&target, from, closely, step).await?;
+            if closely < now {
+                past.extend(self.sources.history(&target, closely, now, SELDOM_STEP).await?);
+            }
+            Ok::<_, SourceError>(past)
+        };
         // Waiting for a turn counts: behind a Prometheus that hangs nobody waits longer than this.
         let end = Instant::now() + PAST_DEADLINE;
         let past = async {

@@ -43,6 +43,8 @@ pub(super) struct Witnesses {
     wanted: bool,
     /// Whether the tick waits for a read of them.
     pub owed: bool,
+    /// Whether a read is out that is only of those that passed.
+    unhurried: bool,
     /// Whether the last read ran out of time: then no tick waits for the next one.
     late: bool,
     /// Who calls whom, as a mesh says.
@@ -66,7 +68,8 @@ impl Witnesses {
 }
 
 impl Watchdog {
-    /// Starts to read peers, if the evidence against anybody rises. Tells whether the tick is to wait for them.
+    /// Starts to read peers, if the evidence against anybody rises, and those that passed, if it is time. Tells whether
+    /// the tick is to wait for them.
     pub(super) fn ask_peers(&mut self) -> bool {
         let rising: BTreeSet<WorkloadId> = self.docket.wants_peers().cloned().collect();
         let wanted = !rising.is_empty();
@@ -74,9 +77,10 @@ impl Watchdog {
             if std::mem::take(&mut self.witnesses.wanted) {
                 metrics::peers(0, 0);
             }
-            return false;
+            if self.passed.due().is_empty() {
+                return false;
+            }
         }
-        self.witnesses.wanted = true;
         let at_pods = self.inputs.sources.needs_addresses_of_peers();
         let called: BTreeSet<WorkloadId> = rising.iter().flat_map(|id| self.calls(id)).collect();
         let near: BTreeSet<&str> = rising.iter().map(|id| id.namespace.as_str()).collect();
@@ -85,11 +89,14 @@ impl Watchdog {
             () if self.rules_of(&view.id).mode == Mode::Off => None,
             () if called.contains(&view.id) => Some(0),
             () if near.contains(view.id.namespace.as_str()) => Some(1),
-            () => (!at_pods).then_some(2),
+            () if self.passed.due().contains(&view.id) => Some(2),
+            () => (wanted && !at_pods).then_some(3),
         };
         let views: Vec<&WorkloadView> = self.tracker.views().map(AsRef::as_ref).collect();
         let (chosen, left_out) = choose(&views, rank, if at_pods { &MOST_SCRAPED } else { &MOST });
-        metrics::peers(chosen.len(), left_out);
+        if wanted {
+            metrics::peers(chosen.len(), left_out);
+        }
         let target = |view: &&WorkloadView| TrialTarget {
             workload: view.id.clone(),
             rules: self.rules_of(&view.id),
@@ -102,9 +109,21 @@ impl Watchdog {
             self.tell_calls(id);
         }
         let trials = self.live.values().filter_map(Live::target).collect();
+        if peers.is_empty() {
+            // Of those that were due nobody can be read: all are on trial again, off, or gone.
+            self.passed.rest();
+        }
+        let read: Vec<WorkloadId> = peers.iter().map(|peer| peer.workload.clone()).collect();
         let question = PeerQuestion { trials, peers, slow };
         let started = self.inputs.sources.start_peers(question, self.patience());
-        let waits = started && !self.witnesses.late;
+        if started {
+            self.passed.read(read.iter());
+            self.witnesses.unhurried = !wanted;
+        }
+        // Behind a read that nobody was in need of, witnesses are asked as soon as it is in.
+        let behind = !started && self.witnesses.unhurried;
+        self.witnesses.wanted = wanted && !behind;
+        let waits = wanted && (started && !self.witnesses.late || behind);
         self.witnesses.owed |= waits;
         waits
     }
@@ -122,7 +141,9 @@ impl Watchdog {
     /// What was read of peers.
     pub(super) fn on_peers(&mut self, reading: Reading) {
         self.witnesses.owed = false;
-        self.witnesses.late = reading.took >= self.patience();
+        if !std::mem::take(&mut self.witnesses.unhurried) {
+            self.witnesses.late = reading.took >= self.patience();
+        }
         for observed in &reading.observed {
             // A rollout that began meanwhile is measured by itself, and these counts are not comparable with its own.
             let on_trial = |workload| self.live.contains_key(workload);

@@ -6,19 +6,17 @@ use super::{
     opening::{Opened, Opening},
 };
 use crate::{
-    cluster::{Change, PodSeen, Seen, WorkloadView, ended_recently},
+    cluster::{Change, PodSeen, Recent, Seen, WorkloadView, ended_recently},
     config::Facts,
     domain::{Decision, Mode, Observation, Observed, Revision, RolloutCondition, Rules, Seconds, WorkloadId},
     telemetry::metrics,
 };
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tokio::sync::watch;
 
-/// A trial that neither passed nor failed is given up after this long.
-const LONGEST_TRIAL: Seconds = 86_400.0;
 /// How long the last judgement of a finished trial is still shown.
 const SHOWN_FOR: Seconds = 3600.0;
-/// A trial with few requests passes after this long at the latest.
+/// A trial with few requests passes this long after its watch at the latest.
 const PASS_ANYWAY: Seconds = 10_800.0;
 /// How long signals are read after an undo, at least.
 const RECOVERY_WATCH: Seconds = 900.0;
@@ -115,12 +113,22 @@ impl Watchdog {
     /// Looks at a workload of which nothing was seen before: what its state tells of a rollout or an undo.
     fn take_up(&mut self, view: &Arc<WorkloadView>, rolling: bool) {
         let (now, rules) = (self.inputs.clock.now(), self.rules_of(&view.id));
-        let newest = self.inputs.recent.get(&view.uid).copied();
+        let Recent { newest, passed, begun } = &self.inputs.recent;
+        let newest = newest.get(&view.uid).copied();
+        let ended = |within: Duration| ended_recently(view, newest, now, within.as_secs_f64());
+        let passed = passed.get(&view.uid).filter(|(revision, _)| *revision == view.template.revision);
+        // What nobody saw begin is not judged a day later: who was installed today knows nothing of it.
+        let begun = begun.get(&view.uid).is_some_and(|t| now - t < rules.late_watch.as_secs_f64());
         let undone = view.mark.as_ref().filter(|_| view.undo_id().is_some()).and_then(|mark| mark.planned());
         let undone = undone.filter(|t| now - t < recovery_watch(&rules));
         if undone.is_some() {
             self.open(view, Purpose::Recovery, None, undone, Inherited::default());
-        } else if rolling || ended_recently(view, newest, now, rules.watch.as_secs_f64()) {
+        } else if rolling || ended(rules.watch) {
+            self.open(view, Purpose::Trial, None, None, Inherited::default());
+        } else if let Some((revision, at)) = passed.filter(|_| rules.mode != Mode::Off) {
+            let began = at - rules.watch.as_secs_f64();
+            self.docket.watch_late((began, *at), view.id.clone(), revision.clone(), rules);
+        } else if begun && ended(rules.late_watch) && view.undo_id().is_none() {
             self.open(view, Purpose::Trial, None, None, Inherited::default());
         }
     }
@@ -136,6 +144,7 @@ impl Watchdog {
     ) {
         // The watch after an undo takes over the limits of the trial that convicted: that one stays open till then.
         self.live.remove(&view.id);
+        self.passed.forget(&view.id);
         if purpose == Purpose::Trial {
             self.docket.close(&view.id);
         }
@@ -270,16 +279,17 @@ impl Watchdog {
     pub(super) fn close(&mut self, id: &WorkloadId) {
         self.docket.close(id);
         self.live.remove(id);
+        self.passed.forget(id);
     }
 
     pub(super) fn close_old(&mut self) {
         let now = self.inputs.clock.now();
         let old = |live: &Live| {
-            let longest = live.rules.as_ref().map_or(LONGEST_TRIAL, |rules| match live.purpose {
-                Purpose::Trial => LONGEST_TRIAL.max(rules.watch.as_secs_f64() + PASS_ANYWAY),
+            let longest = |rules: &Arc<Rules>| match live.purpose {
+                Purpose::Trial => rules.late_watch.as_secs_f64().max(rules.watch.as_secs_f64() + PASS_ANYWAY),
                 Purpose::Recovery => recovery_watch(rules),
-            });
-            live.began.is_some_and(|began| now - began > longest)
+            };
+            live.began.zip(live.rules.as_ref()).is_some_and(|(began, rules)| now - began > longest(rules))
         };
         let ended: Vec<WorkloadId> = self.live.iter().filter(|(_, l)| old(l)).map(|(id, _)| id.clone()).collect();
         for id in ended {
@@ -288,7 +298,8 @@ impl Watchdog {
             }
             self.close(&id);
         }
-        self.finished.retain(|_, (at, _)| now - *at < SHOWN_FOR);
+        let watched: BTreeSet<WorkloadId> = self.docket.late_ids().cloned().collect();
+        self.finished.retain(|id, (at, _)| now - *at < SHOWN_FOR || watched.contains(id));
     }
 
     /// What holds for a workload is read when it or the thresholds change. One that was not watched until now is
@@ -340,7 +351,13 @@ impl Watchdog {
     /// What holds for a workload now holds for its live trial, too: a person may disarm it at any moment.
     fn refresh(&mut self, id: &WorkloadId) {
         let rules = self.rules_of(id);
-        let Some(live) = self.live.get_mut(id) else { return };
+        self.docket.refresh_late(id, &rules);
+        let Some(live) = self.live.get_mut(id) else {
+            if rules.mode == Mode::Off {
+                self.close(id);
+            }
+            return;
+        };
         let Some(old) = live.rules.clone().filter(|old| *old != rules) else { return };
         let same_limits =
             Rules { mode: rules.mode, undo: rules.undo.clone(), policy: rules.policy.clone(), ..(*old).clone() }

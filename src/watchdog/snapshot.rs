@@ -60,6 +60,8 @@ pub(super) fn workloads(w: &Watchdog) -> Vec<WorkloadStatus> {
                 judgement: judgement.or_else(|| w.finished.get(id).map(|(_, j)| j.clone())),
                 began: live.and_then(|l| l.began),
                 watch_until: live.and_then(watch_until),
+                late_until: live.and_then(|l| Some(l.began? + l.rules.as_ref()?.late_watch.as_secs_f64())),
+                late: w.docket.late(id, now),
                 recovery: w.recovery_of(id),
                 under_watch: live.is_some(),
             }

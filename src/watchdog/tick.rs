@@ -60,8 +60,12 @@ impl Watchdog {
             self.judge().await;
         }
         self.close_old();
-        let targets: Vec<_> = self.live.values().filter_map(Live::target).collect();
+        // Who is undecided after its watch is read seldom.
+        let resting = self.docket.resting(self.inputs.clock.now());
+        let awake = self.live.iter().filter(|(id, _)| !resting.contains(id));
+        let targets: Vec<_> = awake.filter_map(|(_, live)| live.target()).collect();
         self.outstanding = if targets.is_empty() { 0 } else { self.inputs.sources.start(Arc::new(targets)) };
+        self.plan_late();
         self.ask_peers();
         for left_out in self.inputs.sources.left_out() {
             metrics::source_skipped(left_out.source, left_out.reads);
@@ -113,7 +117,7 @@ impl Watchdog {
             let id = judgement.workload.clone();
             self.decide(Decision::Judged { judgement: Box::new(judgement.clone()), uid, began, changed }).await;
             if passed {
-                self.close(&id);
+                self.passed(&id);
                 self.finished.insert(id, (now, judgement));
             }
         }
@@ -123,6 +127,7 @@ impl Watchdog {
                 self.decide(Decision::Recovery(Box::new(recovery))).await;
             }
         }
+        self.look_late().await;
         let recoveries = self.live.values().filter(|l| l.purpose == Purpose::Recovery).count();
         metrics::recoveries(recoveries);
         metrics::trials(self.live.len() - recoveries);

@@ -528,11 +528,21 @@ fn one(played: &Played, expected: &Expected) -> Vec<String> {
     for says in expected.says.iter().filter(|says| !last.contains(says.as_str())) {
         wrong.push(format!("{full}: the newest incident does not say \"{says}\": {last}"));
     }
+    let notes = |reason: &str| -> Vec<&str> {
+        let of = |e: &&Value| e["regarding"]["name"] == name && e["reason"] == reason;
+        played.evidence.events.iter().filter(of).filter_map(|e| e["note"].as_str()).collect()
+    };
     if let Some(held) = &expected.held {
-        let of = |e: &&Value| e["regarding"]["name"] == name && e["reason"] == "RolloutHeld";
-        let notes: Vec<&str> = played.evidence.events.iter().filter(of).filter_map(|e| e["note"].as_str()).collect();
+        let notes = notes("RolloutHeld");
         if !notes.iter().any(|note| note.contains(held)) {
             wrong.push(format!("{full}: no verdict was held with \"{held}\": {notes:#?}"));
+        }
+    }
+    for (reason, says) in &expected.events {
+        let notes = notes(reason);
+        let as_expected = says.as_ref().map_or(notes.is_empty(), |says| notes.iter().any(|note| note.contains(says)));
+        if !as_expected {
+            wrong.push(format!("{full}: Events {reason} do not say {says:?}: {notes:#?}"));
         }
     }
     if let Some(evictions) = expected.evictions {

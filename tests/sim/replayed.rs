@@ -13,8 +13,8 @@ use lastgood::{
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-/// Every verdict of a workload, and whether it would have been undone.
-fn replayed(tape: &[Observed], thresholds: &str, name: &str) -> Vec<(Verdict, bool)> {
+/// All that a replay says.
+fn lines(tape: &[Observed], thresholds: &str) -> Vec<Line> {
     let thresholds = Arc::new(Thresholds::parse("t", thresholds).unwrap());
     let mut replay = Replay::new(thresholds, 5.0);
     // As `lastgood record` writes it.
@@ -23,11 +23,16 @@ fn replayed(tape: &[Observed], thresholds: &str, name: &str) -> Vec<(Verdict, bo
     let end = tape.last().expect("a tape").t;
     let mut lines: Vec<Line> = tape.iter().flat_map(|observed| replay.observe(observed)).collect();
     lines.extend(replay.end(end));
+    lines
+}
+
+/// Every verdict of a workload, and whether it would have been undone.
+fn replayed(tape: &[Observed], thresholds: &str, name: &str) -> Vec<(Verdict, bool)> {
     let of = |line: Line| match line {
         Line::Verdict(line) if line.workload.name == name => Some((line.verdict, line.action == Action::Undo)),
         _ => None,
     };
-    lines.into_iter().filter_map(of).collect()
+    lines(tape, thresholds).into_iter().filter_map(of).collect()
 }
 
 #[test]
@@ -52,6 +57,19 @@ fn what_peers_and_callees_did_is_on_the_tape() {
         };
         assert!(played.tape.iter().any(|observed| told(&observed)), "{name}");
     }
+}
+
+#[test]
+fn what_broke_after_it_had_passed_is_told_from_the_tape_as_well() {
+    let story = story::named("breaks-after-the-pass");
+    let played = play(&story, &Plan { record: true, ..Plan::default() });
+    let lines = lines(&played.tape, &life::thresholds(&story.thresholds));
+    let late: Vec<_> =
+        lines.iter().filter_map(|l| if let Line::Late(late) = l { Some(&late.seen) } else { None }).collect();
+    assert_eq!(late.len(), 1, "{late:#?}");
+    assert!(late[0].broken.is_some() && late[0].workload.name == "web", "{late:#?}");
+    let event = played.evidence.events.iter().find(|event| event["reason"] == "RolloutBrokeLater").unwrap();
+    assert_eq!(event["note"].as_str().unwrap(), late[0].explanation, "the same sentence as live");
 }
 
 #[test]

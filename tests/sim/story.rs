@@ -200,6 +200,9 @@ pub struct Expected {
     /// What its Events say of a verdict that was held, one of them at least.
     #[serde(default)]
     pub held: Option<String>,
+    /// What its Events of a reason say, one of them at least; without a text, there is none of that reason.
+    #[serde(default)]
+    pub events: BTreeMap<String, Option<String>>,
     /// Pods that were evicted.
     #[serde(default)]
     pub evictions: Option<usize>,

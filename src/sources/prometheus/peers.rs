@@ -1,9 +1,10 @@
 //! Workloads without a trial, read while the evidence against somebody rises (decision.md 2.5.2): requests and
 //! failures, and while it is slowness that rises, the latency of the nearest of them; as one total per workload.
 //!
-//! Who was read a moment ago is asked for now, everybody else for the past as well: so "before" is known from the
-//! first answer on, and what a failed read has missed comes with the next one. That makes one set of queries at a
-//! tick, two when somebody is new. Fails: a part that fails brings nothing; its workloads are no witnesses then.
+//! Who was read a moment ago is asked for now, who was read a while ago for the time since, everybody else for the past:
+//! so "before" is known from the first answer on, what a failed read has missed comes with the next one, and who passed
+//! can be looked at seldom. That makes one set of queries at a tick, two when somebody is new. Fails: a part that fails
+//! brings nothing; its workloads are no witnesses then.
 
 use super::{
     Prometheus, When, edges,
@@ -36,9 +37,10 @@ pub(super) struct Lately {
     until: BTreeMap<WorkloadId, Seconds>,
 }
 
-/// Who is asked for the present, and who for the past as well, which begins then.
+/// Who is asked for the present, who for the time since `from`, and who for the past.
 struct Split {
     lately: Vec<TrialTarget>,
+    missed: Vec<TrialTarget>,
     unknown: Vec<TrialTarget>,
     from: Seconds,
 }
@@ -46,14 +48,15 @@ struct Split {
 impl Lately {
     fn split(&mut self, peers: &[TrialTarget], now: Seconds) -> Split {
         self.until.retain(|_, until| now - *until < PAST);
-        let mut split = Split { lately: Vec::new(), unknown: Vec::new(), from: now };
+        let mut split = Split { lately: Vec::new(), missed: Vec::new(), unknown: Vec::new(), from: now };
         for peer in peers {
             match self.until.get(&peer.workload) {
                 Some(until) if now - until <= LATELY => split.lately.push(peer.clone()),
-                until => {
-                    split.from = split.from.min(until.map_or(now - PAST, |until| until + 1.0));
-                    split.unknown.push(peer.clone());
+                Some(until) => {
+                    split.from = split.from.min(until + 1.0);
+                    split.missed.push(peer.clone());
                 }
+                None => split.unknown.push(peer.clone()),
             }
         }
         split
@@ -97,13 +100,15 @@ impl Prometheus {
         known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn signal(&self, part: Part, split: &Split, now: Seconds) -> [Result<Vec<Observed>, SourceError>; 2] {
+    async fn signal(&self, part: Part, split: &Split, now: Seconds) -> [Result<Vec<Observed>, SourceError>; 3] {
         let step = if part == Part::Latency { LATENCY_STEP } else { STEP };
-        let (present, past) = tokio::join!(
-            self.part(part, &split.lately, When::At(now), now),
-            self.part(part, &split.unknown, When::Range(split.from, now, step), now),
+        let read = async |peers, when| self.part(part, peers, when, now).await;
+        let (present, since, past) = tokio::join!(
+            read(&split.lately, When::At(now)),
+            read(&split.missed, When::Range(split.from, now, step)),
+            read(&split.unknown, When::Range(now - PAST, now, step)),
         );
-        [present, past]
+        [present, since, past]
     }
 
     /// Reads one signal of some of them, all or nothing.

@@ -100,6 +100,20 @@ pub fn peers_read(whole: bool) {
     counter!("lastgood_peer_reads_total", "result" => peers_label(whole)).increment(1);
 }
 
+/// Rollouts that have passed and are looked at now and then.
+pub fn late(count: usize) {
+    gauge!("lastgood_late_watches").set(count as f64);
+}
+
+fn late_label(broken: bool) -> &'static str {
+    if broken { "broke" } else { "recovered" }
+}
+
+/// A rollout that had passed broke, or keeps its limit again.
+pub fn late_fault(broken: bool) {
+    counter!("lastgood_late_faults_total", "result" => late_label(broken)).increment(1);
+}
+
 /// Workloads without a trial that are read now, and those that are too many to be read.
 pub fn peers(read: usize, left_out: usize) {
     gauge!("lastgood_peers", "read" => "yes").set(read as f64);

@@ -1,6 +1,8 @@
 //! Installing the recorder, rendering it, and keeping its memory bounded.
 
-use super::{CATALOGUE, CONFIG_HASH, SOURCES, Type, notifier_label, peers_label, phase_label, result_label};
+use super::{
+    CATALOGUE, CONFIG_HASH, SOURCES, Type, late_label, notifier_label, peers_label, phase_label, result_label,
+};
 use crate::{
     config::NotifierKind,
     domain::{FailReason, HoldReason, UnknownReason, Verdict},
@@ -118,6 +120,7 @@ fn begin() {
     }
     for whole in [true, false] {
         counter!("lastgood_peer_reads_total", "result" => peers_label(whole)).absolute(0);
+        counter!("lastgood_late_faults_total", "result" => late_label(whole)).absolute(0);
     }
     super::peers(0, 0);
     for name in ["lastgood_trials", "lastgood_recoveries", "lastgood_decision_queue_length"] {

@@ -29,6 +29,8 @@ fn everything() {
     source_skipped("scrape", 1);
     peers_read(false);
     peers(12, 3);
+    late(40);
+    late_fault(true);
     watch_staleness("deployments", 4.0);
     watch_restarted("pods");
     object_skipped("deployments");

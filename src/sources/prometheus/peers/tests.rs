@@ -196,6 +196,30 @@ async fn latency_is_read_of_the_nearest_only_and_only_when_it_is_asked_for() {
 }
 
 #[tokio::test]
+async fn who_was_read_five_minutes_ago_is_asked_for_the_time_since_in_one_query() {
+    let server = Server::new(answer).await;
+    let prometheus = source(&server);
+    let peers = [peer("web"), peer("pay")];
+    prometheus.read_peers(&asking(&peers)).await;
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(300)).await;
+    tokio::time::resume();
+    let read = prometheus.read_peers(&asking(&peers)).await;
+    assert_eq!(paths(&server), ["query_range", "query_range"]);
+    let (readings, requests, _) = told(&read, "web");
+    assert!((20..=21).contains(&readings), "{readings}");
+    assert!((5700.0..=6000.0).contains(&requests), "{requests}");
+
+    // Somebody new does not make the others' past be read again.
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(300)).await;
+    tokio::time::resume();
+    let read = prometheus.read_peers(&asking(&[peer("web"), peer("stranger")])).await;
+    assert!((20..=21).contains(&told(&read, "web").0));
+    assert_eq!(told(&read, "stranger").0, 141);
+}
+
+#[tokio::test]
 async fn the_number_of_queries_depends_on_presets_alone() {
     let server = Server::new(answer).await;
     let many: Vec<TrialTarget> = (0..200)
