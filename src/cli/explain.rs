@@ -56,7 +56,7 @@ async fn write_rest(
     if let Some(until) = status.watch_until.filter(|_| status.recovery.is_none()) {
         match status.late_until.filter(|_| until < snapshot.t) {
             Some(late) => {
-                writeln!(out, "Watch     over since {}, looked at until {}", clock_time(until), clock_time(late))?
+                writeln!(out, "Watch     over since {}, looked at until {}", clock_time(until), clock_time(late))?;
             }
             None => writeln!(out, "Watch     until {} at the earliest", clock_time(until))?,
         }

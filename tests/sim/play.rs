@@ -17,6 +17,7 @@ use serde_json::Value;
 use std::{
     collections::BTreeMap,
     fs,
+    io::Write as _,
     path::Path,
     sync::{Arc, Mutex, mpsc},
     time::Duration,
@@ -109,7 +110,9 @@ fn tell_if_endless(ends: &mpsc::Receiver<()>, sim: &Sim, story: &Story) {
         let asked = sim.audit(|_| true);
         let last: Vec<String> = asked.iter().rev().take(40).map(|a| format!("{} {:?}", a.at, a.asked)).collect();
         let (now, ran_away) = (sim.now(), sim.with(|world| world.ran_away()));
-        eprintln!(
+        // Not by a macro: what those print is held back until the test ends.
+        let _ = writeln!(
+            std::io::stderr(),
             "{} does not end: {now}, went round in circles: {ran_away}, the last requests: {last:#?}",
             story.name
         );
