@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    clock::Clock,
+    clock::{Clock, timestamp},
     domain::{Observation, Preset},
     sources::testing::{Seen, Server, response, trial},
 };
@@ -53,7 +53,12 @@ fn answer(seen: &Seen) -> axum::response::Response {
     }
     let kind = if number("time").is_some() { "vector" } else { "matrix" };
     let body = json!({"status": "success", "data": {"resultType": kind, "result": series}});
-    response(200, "application/json", body.to_string())
+    let mut response = response(200, "application/json", body.to_string());
+    // The server's clock goes with ours, which the tests turn on.
+    let now = timestamp(number("time").or_else(|| number("end")).unwrap());
+    let date = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&now).unwrap();
+    response.headers_mut().insert("date", date.parse().unwrap());
+    response
 }
 
 fn source(server: &Server) -> Prometheus {
