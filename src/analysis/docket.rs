@@ -14,7 +14,7 @@ use super::{
     tuning::*,
 };
 use crate::domain::{
-    Conviction, Judgement, LateWatch, Observation, Observed, PodId, Recovery, Revision, Rules, Seconds, WorkloadId,
+    Conviction, Judgement, LateWatch, Observation, Observed, PEERS, PodId, Recovery, Revision, Rules, Seconds, WorkloadId,
 };
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
@@ -39,6 +39,8 @@ pub struct Docket {
     owners: HashMap<PodId, WorkloadId>,
     unclaimed: HashMap<PodId, VecDeque<Observed>>,
     sources: BTreeMap<String, (Seconds, Option<Outage>)>,
+    /// Since when peers cannot be read, and why.
+    unread: Option<(Seconds, String)>,
     skipped: u64,
 }
 
@@ -236,6 +238,15 @@ impl Docket {
             return;
         }
         let reason = reason.unwrap_or_default();
+        if source == PEERS {
+            // Nobody's outage: who is on trial is measured all the same.
+            self.unread = match self.unread.take() {
+                _ if ok => None,
+                Some((since, _)) => Some((since, reason.to_owned())),
+                None => Some((t, reason.to_owned())),
+            };
+            return;
+        }
         let told = reason.strip_prefix("monitoring:").map(str::trim);
         let outage = (!ok).then(|| Outage {
             source: source.to_owned(),
@@ -280,7 +291,14 @@ impl Docket {
             .collect();
         let stances = blame::stances(&drafts);
         let scene =
-            Scene { t, peers: &self.peers, graph: &self.graph, stances: &stances, recoveries: &self.recoveries };
+            Scene {
+                t,
+                peers: &self.peers,
+                graph: &self.graph,
+                stances: &stances,
+                recoveries: &self.recoveries,
+                unread: self.unread.as_ref(),
+            };
         blame::attribute(&mut drafts, &scene);
         drafts.into_iter().map(|(trial, draft)| trial.conclude(t, &draft)).collect()
     }

@@ -15,7 +15,7 @@ use super::{
     series::{Break, Told},
     tuning::*,
 };
-use crate::domain::{HoldReason, Rules, Seconds, WorkloadId};
+use crate::domain::{FailReason, HoldReason, Rules, Seconds, WorkloadId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a trial looks like to the others, before anybody is blamed.
@@ -40,6 +40,8 @@ pub(super) struct Scene<'a> {
     pub(super) graph: &'a Graph,
     pub(super) stances: &'a [Stance],
     pub(super) recoveries: &'a BTreeMap<WorkloadId, RecoveryWatch>,
+    /// Since when peers cannot be read, and why.
+    pub(super) unread: Option<&'a (Seconds, String)>,
 }
 
 /// How many peers could tell, and how many broke with us.
@@ -103,6 +105,16 @@ impl Scene<'_> {
             let text = format!(
                 "{} of {} workloads without a rollout broke in the same minutes; whether more do is waited for",
                 compared.broken, compared.told
+            );
+            return open(Gate::Wait(text), None);
+        }
+        if let Some((since, why)) = self.unread
+            && compared.told < PEERS_LEAST
+            && matches!(case.reason, FailReason::Errors | FailReason::Latency)
+            && self.t - since < PEERS_UNREAD
+        {
+            let text = format!(
+                "what other workloads do could not be read ({why}); that is waited for, {PEERS_UNREAD:.0} s at most"
             );
             return open(Gate::Wait(text), None);
         }

@@ -199,6 +199,8 @@ pub(super) const PEERS_BROKEN: usize = 2;
 /// As long after the onset, one peer that broke as well is a reason to wait for what the others do: what breaks a
 /// cluster does not reach everybody in the same seconds.
 pub(super) const PEERS_SETTLE: Seconds = 90.0;
+/// So long at most a conviction waits for peers that cannot be read, from the first read that failed on.
+pub(super) const PEERS_UNREAD: Seconds = 60.0;
 /// Workloads that are remembered without a trial, and pods of all of them together.
 pub(super) const PEERS_MAX: usize = 1024;
 /// See [`PEERS_MAX`].

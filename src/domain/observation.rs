@@ -2,6 +2,10 @@ use super::{PodId, Revision, Seconds, WorkloadId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+/// The name under which workloads without a trial are read, all as one source. While it is not `ok`, a conviction that
+/// has nobody else to be compared with waits for a while; it is nobody's outage.
+pub const PEERS: &str = "peers";
+
 /// One observation with its time: one line of a trace (decision.md, "The trace format").
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Observed {

@@ -41,8 +41,8 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-/// The name under which workloads without a trial are read.
-pub const PEERS: &str = "peers";
+pub use crate::domain::PEERS;
+
 /// Readings that may wait for the watchdog before sources hold back.
 const WAITING: usize = 64;
 
@@ -58,7 +58,7 @@ pub struct Reading {
     pub observed: Vec<Observed>,
     /// Who calls whom, as far as a mesh says.
     pub calls: Vec<(WorkloadId, Vec<WorkloadId>)>,
-    /// Of [`PEERS`]: what is missing. It is nobody's outage: without witnesses the trials are judged as they are.
+    /// Of [`PEERS`]: what is missing. It is nobody's outage: a conviction waits for them, and not for ever.
     pub missing: Option<String>,
 }
 

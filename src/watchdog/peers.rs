@@ -8,7 +8,7 @@ use super::{Watchdog, live::Live};
 use crate::{
     cluster::WorkloadView,
     domain::{Mode, Observation, TrialTarget, WorkloadId},
-    sources::{PeerQuestion, Reading},
+    sources::{PEERS, PeerQuestion, Reading},
     telemetry::metrics,
 };
 use std::{
@@ -53,6 +53,8 @@ pub(super) struct Witnesses {
     told: BTreeMap<WorkloadId, Vec<WorkloadId>>,
     /// What was missing from the last read.
     missing: Option<String>,
+    /// Whether the analysis was told that something is.
+    unread: bool,
 }
 
 impl Witnesses {
@@ -76,6 +78,7 @@ impl Watchdog {
         if !wanted {
             if std::mem::take(&mut self.witnesses.wanted) {
                 metrics::peers(0, 0);
+                self.say_unread(None);
             }
             if self.passed.due().is_empty() {
                 return false;
@@ -141,7 +144,8 @@ impl Watchdog {
     /// What was read of peers.
     pub(super) fn on_peers(&mut self, reading: Reading) {
         self.witnesses.owed = false;
-        if !std::mem::take(&mut self.witnesses.unhurried) {
+        let unhurried = std::mem::take(&mut self.witnesses.unhurried);
+        if !unhurried {
             self.witnesses.late = reading.took >= self.patience();
         }
         for observed in &reading.observed {
@@ -160,7 +164,19 @@ impl Watchdog {
             let missing = reading.missing.as_deref().unwrap_or_default();
             tracing::warn!(missing, "workloads without a rollout cannot all be read: there are fewer witnesses");
         }
+        if !unhurried {
+            self.say_unread(reading.missing.as_deref());
+        }
         self.witnesses.missing = reading.missing;
+    }
+
+    /// Tells the analysis whether it is to wait for peers that could not be read.
+    fn say_unread(&mut self, why: Option<&str>) {
+        if std::mem::replace(&mut self.witnesses.unread, why.is_some()) || why.is_some() {
+            let what =
+                Observation::Source { source: PEERS.into(), ok: why.is_none(), reason: why.map(str::to_owned) };
+            self.observe(self.inputs.clock.now(), what);
+        }
     }
 
     /// Whom a workload calls, by what people wrote and by what a mesh says.

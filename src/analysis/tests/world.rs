@@ -182,6 +182,27 @@ fn one_peer_that_broke_by_itself_delays_a_bad_rollout_and_does_not_excuse_it() {
 }
 
 #[test]
+fn peers_that_cannot_be_read_are_waited_for_and_not_for_ever() {
+    let alone = |told: Option<bool>, more: f64| {
+        let mut world = World::new(2, &["pay"], &[]);
+        world.past(&calm);
+        world.roll("pay", false);
+        let bad = |_: &str, _: &str, _: &str, t: f64| if t > 60.0 { 0.3 } else { CALM };
+        let mut seen = world.run(105.0, &bad);
+        if let Some(ok) = told {
+            let reason = (!ok).then(|| "timeout".to_owned());
+            world.say(Observation::Source { source: PEERS.into(), ok, reason });
+        }
+        seen.extend(world.run(more, &bad));
+        (failed(&seen, "pay"), world.docket.judge(world.t)[0].explanation.clone())
+    };
+    assert!(alone(None, 45.0).0 && alone(Some(true), 45.0).0);
+    let (failed, text) = alone(Some(false), 45.0);
+    assert!(!failed && text.contains("what other workloads do could not be read (timeout)"), "{text}");
+    assert!(alone(Some(false), 75.0).0, "a minute is enough");
+}
+
+#[test]
 fn a_bad_rollout_among_calm_peers_convicts_and_says_how_many() {
     let mut world = World::new(1, &NAMES, &[]);
     world.past(&calm);
