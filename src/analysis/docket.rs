@@ -6,15 +6,16 @@ use super::{
     facts::Common,
     graph::Graph,
     late::{Late, Lates},
+    monitoring::Monitoring,
     peers::{Peers, Seasons},
     recovery::RecoveryWatch,
     roster::Roster,
     scene::Scene,
-    trial::{Now, Outage, Trial},
+    trial::{Now, Trial},
     tuning::*,
 };
 use crate::domain::{
-    Conviction, Judgement, LateWatch, Observation, Observed, PEERS, PodId, Recovery, Revision, Rules, Seconds, WorkloadId,
+    Conviction, Judgement, LateWatch, Observation, Observed, PodId, Recovery, Revision, Rules, Seconds, WorkloadId,
 };
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
@@ -38,9 +39,7 @@ pub struct Docket {
     graph: Graph,
     owners: HashMap<PodId, WorkloadId>,
     unclaimed: HashMap<PodId, VecDeque<Observed>>,
-    sources: BTreeMap<String, (Seconds, Option<Outage>)>,
-    /// Since when peers cannot be read, and why.
-    unread: Option<(Seconds, String)>,
+    monitoring: Monitoring,
     skipped: u64,
 }
 
@@ -198,7 +197,9 @@ impl Docket {
             Observation::Probe(probe) => {
                 self.deliver(&probe.workload, observed);
             }
-            Observation::Source { source, ok, reason } => self.source(t, source, *ok, reason.as_deref()),
+            Observation::Source { source, ok, reason } => {
+                self.monitoring.told(t, source, *ok, reason.as_deref());
+            }
             Observation::Workload { workload, calls: Some(calls), .. } => self.graph.calls(workload, calls),
             Observation::Workload { calls: None, .. }
             | Observation::Trace { .. }
@@ -233,29 +234,6 @@ impl Docket {
         }
     }
 
-    fn source(&mut self, t: Seconds, source: &str, ok: bool, reason: Option<&str>) {
-        if self.sources.get(source).is_some_and(|(then, _)| *then > t) {
-            return;
-        }
-        let reason = reason.unwrap_or_default();
-        if source == PEERS {
-            // Nobody's outage: who is on trial is measured all the same.
-            self.unread = match self.unread.take() {
-                _ if ok => None,
-                Some((since, _)) => Some((since, reason.to_owned())),
-                None => Some((t, reason.to_owned())),
-            };
-            return;
-        }
-        let told = reason.strip_prefix("monitoring:").map(str::trim);
-        let outage = (!ok).then(|| Outage {
-            source: source.to_owned(),
-            reason: told.unwrap_or(reason).to_owned(),
-            monitoring: told.is_some(),
-        });
-        self.sources.insert(source.to_owned(), (t, outage));
-    }
-
     /// One tick for all: brings the evidence up to `t` and says the verdict of each trial, but of those that rest
     /// (see [`Docket::resting`]). A time that lies before a trial's last tick changes nothing in that trial.
     pub fn judge(&mut self, t: Seconds) -> Vec<Judgement> {
@@ -264,10 +242,7 @@ impl Docket {
         }
         self.tick(t);
         let interval = self.interval();
-        // Monitoring that doubts itself outweighs a source that merely failed.
-        let outages =
-            || self.sources.values().filter(|(since, _)| *since <= t).filter_map(|(_, outage)| outage.as_ref());
-        let outage = outages().find(|outage| outage.monitoring).or_else(|| outages().next());
+        let outage = self.monitoring.outage(t);
         let alarm = self.alarm();
         for trial in self.trials.values_mut() {
             trial.awake = alarm || !trial.rests(t);
@@ -290,15 +265,14 @@ impl Docket {
             })
             .collect();
         let stances = blame::stances(&drafts);
-        let scene =
-            Scene {
-                t,
-                peers: &self.peers,
-                graph: &self.graph,
-                stances: &stances,
-                recoveries: &self.recoveries,
-                unread: self.unread.as_ref(),
-            };
+        let scene = Scene {
+            t,
+            peers: &self.peers,
+            graph: &self.graph,
+            stances: &stances,
+            recoveries: &self.recoveries,
+            unread: self.monitoring.unread(),
+        };
         blame::attribute(&mut drafts, &scene);
         drafts.into_iter().map(|(trial, draft)| trial.conclude(t, &draft)).collect()
     }

@@ -6,9 +6,10 @@ use super::{
     counter::Tally,
     draft::Case,
     family::Latency,
+    monitoring::Outage,
     roster::Pod,
     scene::Compared,
-    trial::{Outage, Trial},
+    trial::Trial,
     tuning::{LEVEL, SOME_TRAFFIC},
 };
 use crate::domain::{FailReason, HoldReason, LatencyLimit, Seconds};

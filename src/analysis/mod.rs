@@ -6,11 +6,12 @@
 //! One rollout, top to bottom: `docket` routes observations to its `trial`; `roster` and `counter`
 //! turn them into what happened since the tick before; `facts` and `health` need no counting;
 //! `family` feeds errors and slow requests to the same test (`evidence`), against what `baseline`
-//! says was normal; `gates` ask its own old pods whether it is this rollout's doing, and `draft` says what
-//! the workload says by itself. Then the others are heard: `peers` remembers workloads without a trial,
-//! `graph` who calls whom; `scene` asks them, and `blame` chooses among several. `verdict` decides, `bake`
-//! says when it was good for long enough, `explain` and `findings` say why. After an undo `recovery` says
-//! whether it helped; after a pass `late` watches on, lightly. Every constant is in `tuning`, with its source.
+//! says was normal; `monitoring` says when nothing of that can be believed; `gates` ask its own old pods
+//! whether it is this rollout's doing, and `draft` says what the workload says by itself. Then the others are
+//! heard: `peers` remembers workloads without a trial, `graph` who calls whom; `scene` asks them, and `blame`
+//! chooses among several. `verdict` decides, `bake` says when it was good for long enough, `explain` and
+//! `findings` say why. After an undo `recovery` says whether it helped; after a pass `late` watches on, lightly.
+//! Every constant is in `tuning`, with its source.
 
 mod bake;
 mod baseline;
@@ -32,6 +33,7 @@ mod histogram;
 mod hypothesis;
 mod issues;
 mod late;
+mod monitoring;
 mod peers;
 #[cfg(test)]
 mod random;

@@ -7,6 +7,7 @@ use super::{
     family::{Errors, Latency, Sides, Tick},
     health::Probes,
     issues::Issues,
+    monitoring::Outage,
     peers::Seasons,
     roster::{Pod, Roster},
     tuning::*,
@@ -16,15 +17,6 @@ use crate::domain::{
     WorkloadId,
 };
 use std::sync::Arc;
-
-/// Why nothing that is measured now can be believed (gate 6).
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Outage {
-    pub(super) source: String,
-    pub(super) reason: String,
-    /// Monitoring itself says that it is not sane.
-    pub(super) monitoring: bool,
-}
 
 /// What a tick knows besides the trial's own observations.
 #[derive(Debug, Clone, Copy)]

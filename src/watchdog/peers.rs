@@ -173,8 +173,7 @@ impl Watchdog {
     /// Tells the analysis whether it is to wait for peers that could not be read.
     fn say_unread(&mut self, why: Option<&str>) {
         if std::mem::replace(&mut self.witnesses.unread, why.is_some()) || why.is_some() {
-            let what =
-                Observation::Source { source: PEERS.into(), ok: why.is_none(), reason: why.map(str::to_owned) };
+            let what = Observation::Source { source: PEERS.into(), ok: why.is_none(), reason: why.map(str::to_owned) };
             self.observe(self.inputs.clock.now(), what);
         }
     }
