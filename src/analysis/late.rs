@@ -16,6 +16,11 @@ use super::{
 use crate::domain::{LateWatch, Revision, Rules, Seconds, WorkloadId};
 use std::{collections::BTreeMap, sync::Arc};
 
+/// When the next look is after `t`. Everybody looks in the same moments: one set of queries does for all.
+pub fn next_late_look(t: Seconds) -> Seconds {
+    ((t / LATE_EVERY).floor() + 1.0) * LATE_EVERY
+}
+
 /// One rollout that has passed.
 #[derive(Debug, Clone)]
 pub(super) struct Late {

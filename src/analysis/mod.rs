@@ -53,3 +53,5 @@ mod verdict;
 pub use baseline::seasons;
 pub use bounds::{Interval, clopper_pearson, wilson};
 pub use docket::Docket;
+pub use late::next_late_look;
+pub use tuning::LATE_EVERY;

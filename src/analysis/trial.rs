@@ -7,6 +7,7 @@ use super::{
     family::{Errors, Latency, Sides, Tick},
     health::Probes,
     issues::Issues,
+    late::next_late_look,
     monitoring::Outage,
     peers::Seasons,
     roster::{Pod, Roster},
@@ -156,11 +157,10 @@ impl Trial {
         t >= self.first_ready.unwrap_or(self.t0) + self.rules.watch.as_secs_f64()
     }
 
-    /// When it is to be looked at next, if its watch is over and it has been quiet for a while (2.6). All such trials
-    /// are looked at in the same moments: one set of queries does for all.
+    /// When it is to be looked at next, if its watch is over and it has been quiet for a while (2.6).
     pub(super) fn next_look(&self, t: Seconds) -> Option<Seconds> {
         let quiet = self.outlived(t - LATE_EVERY) && t >= self.stirred + LATE_EVERY && !self.rises();
-        quiet.then(|| ((t / LATE_EVERY).floor() + 1.0) * LATE_EVERY)
+        quiet.then(|| next_late_look(t))
     }
 
     /// Whether nothing is expected of it before its next look.

@@ -258,5 +258,5 @@ pub(super) const PROBIT_LEAST: f64 = 20.0;
 pub(super) const STRETCH_LEAST: f64 = 0.6;
 /// Evidence that the worst pod is worse than the others, or cold pods than warm ones, below which they are alike: ln 3.
 pub(super) const ALIKE: f64 = 1.098_612_288_668_11;
-/// Distance of two looks at a rollout whose watch is over (2.6: 5-min ticks).
-pub(super) const LATE_EVERY: Seconds = 300.0;
+/// Distance of two looks at a rollout whose watch is over (2.6: 5-min ticks), seconds.
+pub const LATE_EVERY: Seconds = 300.0;

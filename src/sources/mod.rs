@@ -22,7 +22,7 @@ pub use prometheus::history;
 use crate::{
     clock::Clock,
     config::{SourceSettings, Switch},
-    domain::{Observation, Observed, Seconds, TrialTarget, WorkloadId},
+    domain::{Observation, Observed, PEERS, Seconds, TrialTarget, WorkloadId},
     wire::Wire,
 };
 use address::Guard;
@@ -40,8 +40,6 @@ use tokio::{
     sync::mpsc,
     time::{Instant, timeout},
 };
-
-pub use crate::domain::PEERS;
 
 /// Readings that may wait for the watchdog before sources hold back.
 const WAITING: usize = 64;

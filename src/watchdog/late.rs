@@ -7,14 +7,12 @@
 
 use super::Watchdog;
 use crate::{
+    analysis::next_late_look,
     cluster::PodWatch,
     domain::{Decision, LateWatch, Seconds, WorkloadId},
     telemetry::metrics,
 };
 use std::collections::{BTreeMap, BTreeSet};
-
-/// Time between two looks (decision.md 2.6). All are looked at in the same moments.
-const EVERY: Seconds = 300.0;
 
 /// What the loop keeps of those that passed; the rest is in the docket.
 #[derive(Default)]
@@ -65,7 +63,7 @@ impl Watchdog {
         if now < self.passed.next {
             return;
         }
-        self.passed.next = ((now / EVERY).floor() + 1.0) * EVERY;
+        self.passed.next = next_late_look(now);
         self.passed.due = self.docket.late_ids().cloned().collect();
         let Self { passed, docket, .. } = self;
         let watched: BTreeSet<&WorkloadId> = docket.late_ids().collect();

@@ -23,10 +23,8 @@ const BASELINE: Seconds = 1800.0;
 const PAST_DEADLINE: Duration = Duration::from_secs(6);
 /// What an earlier day was like is needed less finely than the last half hour.
 const SEASON_STEP: Duration = Duration::from_secs(60);
-/// How long after the watch its past is still read closely: pods may have come late. After that, by such steps.
+/// How long after the watch its past is still read closely: pods may have come late.
 const AFTER_WATCH: Seconds = 600.0;
-/// See [`AFTER_WATCH`].
-const SELDOM_STEP: Duration = Duration::from_secs(300);
 /// This often the new revision's object is looked for, ever less frequently.
 const TRIES: u32 = 12;
 /// A controller makes that object before it says that it has seen the template; without that word it is
@@ -204,7 +202,8 @@ impl Opening {
         let history = async {
             let mut past = self.sources.history(&target, from, closely, step).await?;
             if closely < now {
-                past.extend(self.sources.history(&target, closely, now, SELDOM_STEP).await?);
+                let step = Duration::from_secs_f64(analysis::LATE_EVERY);
+                past.extend(self.sources.history(&target, closely, now, step).await?);
             }
             Ok::<_, SourceError>(past)
         };

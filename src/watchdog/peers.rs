@@ -7,8 +7,8 @@
 use super::{Watchdog, live::Live};
 use crate::{
     cluster::WorkloadView,
-    domain::{Mode, Observation, TrialTarget, WorkloadId},
-    sources::{PEERS, PeerQuestion, Reading},
+    domain::{Mode, Observation, PEERS, TrialTarget, WorkloadId},
+    sources::{PeerQuestion, Reading},
     telemetry::metrics,
 };
 use std::{

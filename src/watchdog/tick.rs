@@ -6,8 +6,8 @@ use super::{
     snapshot,
 };
 use crate::{
-    domain::{Decision, Observation, Observed, Seconds, SourceState, Verdict},
-    sources::{PEERS, Reading},
+    domain::{Decision, Observation, Observed, PEERS, Seconds, SourceState, Verdict},
+    sources::Reading,
     telemetry::metrics,
 };
 use std::sync::Arc;
