@@ -78,8 +78,8 @@ impl Watchdog {
         if !wanted {
             if std::mem::take(&mut self.witnesses.wanted) {
                 metrics::peers(0, 0);
-                self.say_unread(None);
             }
+            self.say_unread(None);
             if self.passed.due().is_empty() {
                 return false;
             }
