@@ -204,7 +204,7 @@ impl Docket {
             Observation::Workload { calls: None, .. }
             | Observation::Trace { .. }
             | Observation::Rollout { .. }
-            | Observation::Look {}
+            | Observation::Look { .. }
             | Observation::End {} => {}
         }
     }

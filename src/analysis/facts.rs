@@ -6,7 +6,7 @@ use super::{
     tuning::*,
 };
 use crate::domain::{FailReason, HoldReason, Revision, Seconds};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Why a container cannot even start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -75,24 +75,39 @@ impl std::ops::AddAssign for Common {
     }
 }
 
+/// What was seen on the pods of one revision.
+#[derive(Debug, Clone, Default)]
+struct Old {
+    ever_ready: bool,
+    ever_looped: bool,
+    /// When each fault was last seen on one of them.
+    faults: Vec<(FailReason, Seconds)>,
+}
+
 /// What was seen on pods that are not of this rollout, and what was concluded from it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Facts {
-    /// When each fault was last seen on an old pod.
-    old: Vec<(FailReason, Seconds)>,
-    old_ever_ready: bool,
-    old_ever_looped: bool,
+    old: BTreeMap<Revision, Old>,
+    /// The revision before, where it was itself never proved good: its faults may be its own.
+    unproved: Option<Revision>,
     deadline: Option<Seconds>,
     /// A veto stays as long as the fault: an old pod's fault ages, its meaning does not.
     vetoed: Vec<(FailReason, HoldReason)>,
 }
 
 impl Facts {
-    /// Whether a fault was seen in the last ten minutes on a pod that is not of a rollout under trial.
+    /// Nothing seen yet.
+    pub(super) fn new(unproved: Option<&Revision>) -> Self {
+        Self { unproved: unproved.cloned(), ..Self::default() }
+    }
+
+    /// Whether a fault was seen in the last ten minutes on a pod that is not of a rollout under trial. A revision that
+    /// never served, or that nobody proved good, may have that fault of its own: it is no witness.
     pub(super) fn seen(&self, reason: FailReason, t: Seconds) -> bool {
+        let witnesses = || self.old.iter().filter(|(of, old)| old.ever_ready && Some(*of) != self.unproved.as_ref());
         match reason {
             FailReason::ProgressDeadline => self.deadline.is_some_and(|at| t - at <= BEFORE),
-            _ => self.old.iter().any(|(r, at)| *r == reason && t - at <= BEFORE),
+            _ => witnesses().flat_map(|(_, old)| &old.faults).any(|(r, at)| *r == reason && t - at <= BEFORE),
         }
     }
 
@@ -108,20 +123,22 @@ impl Facts {
 
     /// Takes note of an old pod's state.
     pub(super) fn old_pod(&mut self, t: Seconds, pod: &Pod) {
-        self.old_ever_ready |= pod.first_ready.is_some();
+        let old = self.old.entry(pod.state.revision.clone()).or_default();
+        old.ever_ready |= pod.first_ready.is_some();
         // One sign less than a conviction needs: this only ever prevents one.
         let crashes =
             pod.failed_exit() && (pod.restarts_within(BEFORE, t) + 1 >= CRASHES || pod.waits_for("CrashLoopBackOff"));
-        self.old_ever_looped |= crashes;
+        old.ever_looped |= crashes;
         let stuck = Stuck::of(pod.state.waiting.as_deref());
         for (seen, reason) in [
             (crashes, FailReason::CrashLoop),
             (stuck == Some(Stuck::Image), FailReason::ImagePull),
             (stuck == Some(Stuck::Config), FailReason::ConfigError),
         ] {
-            if seen {
-                self.old.retain(|(r, _)| *r != reason);
-                self.old.push((reason, t));
+            // What is said of a pod that is gone is what it was like before.
+            if seen && pod.live() {
+                old.faults.retain(|(r, _)| *r != reason);
+                old.faults.push((reason, t));
             }
         }
     }
@@ -174,8 +191,8 @@ impl Facts {
             return Some(*hold);
         }
         let recent = |wanted| wanted != FailReason::ProgressDeadline && self.seen(wanted, t);
-        let mut old = roster.not_of(to).peekable();
-        let hold = if self.old_ever_looped && !self.old_ever_ready {
+        let mut old = roster.not_of(to).filter(|pod| Some(&pod.state.revision) != self.unproved.as_ref()).peekable();
+        let hold = if self.no_baseline() {
             Some(HoldReason::NoBaseline)
         } else if recent(reason)
             || (reason == FailReason::ProgressDeadline
@@ -193,9 +210,9 @@ impl Facts {
         hold
     }
 
-    /// Whether the old revision was seen crash looping and never Ready: no place to go back to.
+    /// Whether an old revision was seen crash looping and none was ever Ready: there is no place to go back to.
     pub(super) fn no_baseline(&self) -> bool {
-        self.old_ever_looped && !self.old_ever_ready
+        self.old.values().any(|old| old.ever_looped) && !self.old.values().any(|old| old.ever_ready)
     }
 }
 

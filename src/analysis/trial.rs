@@ -91,7 +91,7 @@ impl Trial {
         rules: Arc<Rules>,
         roster: Roster,
     ) -> Self {
-        let mut facts = Facts::default();
+        let mut facts = Facts::new((proven < t0).then_some(&from));
         for pod in roster.all().filter(|pod| pod.state.revision != to) {
             facts.old_pod(pod.updated, pod);
         }

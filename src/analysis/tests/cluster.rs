@@ -172,6 +172,28 @@ fn s17_an_image_that_cannot_be_pulled() {
 }
 
 #[test]
+fn pods_of_a_revision_that_nobody_proved_good_are_no_witnesses() {
+    let verdict = |proven: f64, gone: bool, served: bool| {
+        let mut cluster = Cluster::new(true);
+        cluster.docket.open_after(T0, proven, workload(), "m".into(), "b".into(), rules());
+        let failing = |pod: &mut PodState| {
+            (pod.waiting, pod.deleted) = (Some("ErrImagePull".into()), gone);
+        };
+        if served {
+            cluster.pod(T0 + 1.0, "m-0", "m", |pod| pod.ready = true);
+        }
+        cluster.pod(T0 + 5.0, "m-1", "m", failing);
+        cluster.pod(T0 + 10.0, "b-0", "b", |pod| pod.waiting = Some("ErrImagePull".into()));
+        cluster.judge(T0 + 80.0).verdict
+    };
+    let (shared, bad) = (Verdict::Hold(HoldReason::Shared), Verdict::Fail(FailReason::ImagePull));
+    assert_eq!(verdict(T0, false, true), shared, "it was proved, and cannot be pulled any more");
+    assert_eq!(verdict(T0 - 40.0, false, true), bad, "it was on trial itself");
+    assert_eq!(verdict(T0, false, false), bad, "it never served");
+    assert_eq!(verdict(T0, true, true), bad, "it is gone: what is told of it was so before");
+}
+
+#[test]
 fn s18_never_ready_runs_into_the_deadline_and_is_not_health() {
     let mut cluster = Cluster::new(true);
     cluster.pod(T0 + 5.0, "b-0", "b", |_| ());

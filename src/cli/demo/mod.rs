@@ -46,6 +46,8 @@ const BEFORE: SignedDuration = SignedDuration::from_mins(20);
 const WIDTH: usize = 118;
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 const USERS_EVERY: f64 = 10.0;
+/// Seconds that all grids of time divide.
+const WHOLE: i64 = 300;
 /// Chance in the simulated cluster.
 const SEED: u64 = 20;
 
@@ -91,8 +93,10 @@ type Running = ((watch::Sender<bool>, JoinHandle<()>), Vec<JoinHandle<()>>);
 impl<'a> Play<'a> {
     fn begin(fast: bool, reports: PathBuf, style: Style, out: &'a mut dyn Write) -> Result<(Self, Running), Failure> {
         let defect = |why: String| Failure::new(exit::ERROR, format!("the simulated cluster cannot be set up: {why}"));
-        // Kubernetes keeps whole seconds: so every run falls on them alike.
-        let start = Timestamp::from_second(Clock::system().timestamp().as_second())?;
+        // Kubernetes keeps whole seconds, what is measured falls into windows of whole minutes, and late looks into
+        // five of them: in virtual time every run falls on all of them alike.
+        let now = Clock::system().timestamp().as_second();
+        let start = Timestamp::from_second(if fast { now - now.rem_euclid(WHOLE) } else { now })?;
         let sim = Sim::new(start.checked_sub(BEFORE)?, SEED);
         install(&sim);
         sim.with(|world| {
