@@ -209,6 +209,20 @@ impl Docket {
         }
     }
 
+    /// Takes the past of a rollout that began at `t0`, in order of time: what lies after its begin is judged moment by
+    /// moment, as it would have been then.
+    pub fn catch_up<'a>(&mut self, t0: Seconds, past: impl IntoIterator<Item = &'a Observed>) {
+        let mut told = f64::MIN;
+        for observed in past {
+            if observed.t > told && told >= t0 {
+                // A time before their last tick changes nothing in the other trials.
+                self.judge(told);
+            }
+            told = observed.t;
+            self.observe(observed);
+        }
+    }
+
     fn deliver(&mut self, workload: &WorkloadId, observed: &Observed) -> bool {
         let interval = self.interval();
         if let Some(trial) = self.trials.get_mut(workload) {

@@ -189,7 +189,7 @@ impl Feed {
         for (index, deploy) in world.deploys.iter().enumerate() {
             let workload = world.services[deploy.service].id.clone();
             let (from, to) = (Revision::from(deploy.from), Revision::from(deploy.to));
-            self.say(deploy.at, Observation::Rollout { workload: workload.clone(), from, to });
+            self.say(deploy.at, Observation::Rollout { workload: workload.clone(), from, to, past: None });
             let next = world.deploys.iter().filter(|d| d.service == deploy.service && d.at > deploy.at);
             let until = next.map(|d| d.at).fold(f64::INFINITY, f64::min);
             if let Some(t) = self.lives.deadline[index].filter(|t| *t < until) {

@@ -48,6 +48,9 @@ pub enum Observation {
         from: Revision,
         /// Revision that is being rolled out.
         to: Revision,
+        /// How many observations of its past follow, in a recording: what the daemon read when it began to watch.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        past: Option<usize>,
     },
     /// Something that Kubernetes says about the rollout.
     Condition {
@@ -103,8 +106,13 @@ pub enum Observation {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
-    /// The daemon looked: what it had observed until then was judged at this time.
-    Look {},
+    /// The daemon looked: what it had observed until then was judged at this time. What comes after this with an
+    /// earlier time was not known yet.
+    Look {
+        /// Whether peers were not heard yet, who are asked when evidence begins to rise: then it convicted nobody.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        unheard: bool,
+    },
     /// Last line of a trace.
     End {},
 }

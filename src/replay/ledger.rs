@@ -20,6 +20,8 @@ struct Rollout {
     to: Revision,
     t0: Seconds,
     proven: Seconds,
+    /// Known bad by an earlier rollout, and here again.
+    again: bool,
     judgement: Option<Judgement>,
     /// Since when the first new pod is Ready.
     watch_from: Option<Seconds>,
@@ -124,6 +126,7 @@ impl Ledger {
             to: to.clone(),
             t0: now,
             proven,
+            again: self.known_bad.contains(to),
             judgement: None,
             watch_from: None,
             acted: None,
@@ -234,9 +237,7 @@ impl Ledger {
             frozen: None,
             rules,
             response: judgement.response(rules, judgement.t),
-            // Known bad by an earlier rollout, and here again.
-            undone_before: self.known_bad.contains(&judgement.to)
-                && self.current.as_ref().is_none_or(|rollout| rollout.acted.is_none()),
+            undone_before: self.current.as_ref().is_some_and(|rollout| rollout.again),
             past: undos,
             target: target.as_ref(),
             manual: false,

@@ -33,6 +33,19 @@ const LOOKS_MISSED: Seconds = 4.0;
 /// A silence longer than this is passed over: no test rises without observations, and every gap drops them.
 const LONGEST_SILENCE: Seconds = 3600.0;
 
+/// Observations of the past of a rollout that are taken as its past; what a trace has beyond that comes one by one.
+const PAST_MAX: usize = 200_000;
+
+/// A rollout whose past follows.
+struct Opening {
+    t: Seconds,
+    id: WorkloadId,
+    from: Revision,
+    to: Revision,
+    left: usize,
+    past: Vec<Observed>,
+}
+
 /// The daemon on a virtual clock.
 pub struct Replay {
     thresholds: Arc<Thresholds>,
@@ -45,6 +58,9 @@ pub struct Replay {
     ended: Vec<Summary>,
     /// When the next look is due; `None` before the first observation.
     next: Option<Seconds>,
+    /// Whether the trace tells its own looks.
+    told: bool,
+    opening: Option<Opening>,
 }
 
 impl Replay {
@@ -60,6 +76,8 @@ impl Replay {
             undos: Vec::new(),
             ended: Vec::new(),
             next: None,
+            told: false,
+            opening: None,
         }
     }
 
@@ -70,15 +88,29 @@ impl Replay {
         if !t.is_finite() {
             return Vec::new();
         }
+        if let Some(mut opening) = self.opening.take() {
+            opening.past.push(observed.clone());
+            opening.left -= 1;
+            self.go_on(opening);
+            return Vec::new();
+        }
         let mut lines = self.run_to(t);
         match &observed.what {
-            Observation::Rollout { workload, from, to } => {
-                // What ends a trial comes after a look: a recorded undo follows the verdict within a second.
-                lines.extend(self.tick(t));
-                self.begin(t, workload, from, to);
+            Observation::Rollout { workload, from, to, past } => {
+                if !self.told {
+                    // What ends a trial comes after a look.
+                    lines.extend(self.tick(t, false));
+                }
+                let (id, from, to) = (workload.clone(), from.clone(), to.clone());
+                let (left, known) = match past {
+                    Some(follows) => ((*follows).min(PAST_MAX), Vec::new()),
+                    None => (0, self.past.of(workload).collect()),
+                };
+                self.go_on(Opening { t, id, from, to, left, past: known });
             }
-            Observation::Look {} => {
-                lines.extend(self.tick(t));
+            Observation::Look { unheard } => {
+                lines.extend(self.tick(t, *unheard));
+                self.told = true;
                 self.next = Some(t + LOOKS_MISSED * self.interval);
             }
             Observation::Condition { workload, condition: RolloutCondition::Deleted } => {
@@ -111,8 +143,11 @@ impl Replay {
 
     /// The last looks, then one summary per rollout. `t` is the time of the end.
     pub fn end(&mut self, t: Seconds) -> Vec<Line> {
+        if let Some(opening) = self.opening.take() {
+            self.go_on(Opening { left: 0, ..opening });
+        }
         let mut lines = if t.is_finite() { self.run_to(t) } else { Vec::new() };
-        lines.extend(self.tick(self.next.unwrap_or(t).min(t)));
+        lines.extend(self.tick(self.next.unwrap_or(t).min(t), false));
         let last = self.ledgers.values_mut().filter_map(Ledger::summary);
         let mut summaries: Vec<Summary> = std::mem::take(&mut self.ended).into_iter().chain(last).collect();
         summaries.sort_by(|a, b| a.began.total_cmp(&b.began));
@@ -134,11 +169,11 @@ impl Replay {
         let mut lines = Vec::new();
         let mut next = *self.next.get_or_insert(t + self.interval);
         if t - next > LONGEST_SILENCE {
-            lines.extend(self.tick(next));
+            lines.extend(self.tick(next, false));
             next = t - self.interval;
         }
         while next < t {
-            lines.extend(self.tick(next));
+            lines.extend(self.tick(next, false));
             next += self.interval;
         }
         self.next = Some(next);
@@ -150,6 +185,24 @@ impl Replay {
         let facts =
             Facts { namespace: &id.namespace, kind: id.kind, name: &id.name, labels: &none, annotations: &none };
         self.thresholds.rules_for(&facts).rules
+    }
+
+    /// Begins a trial once all of its past is there.
+    fn go_on(&mut self, opening: Opening) {
+        if opening.left > 0 {
+            self.opening = Some(opening);
+            return;
+        }
+        let Opening { t, id, from, to, past, .. } = opening;
+        for observed in &past {
+            if let Observation::Pod(state) = &observed.what {
+                self.ledger(&id).pod(state);
+            }
+        }
+        self.begin(t, &id, &from, &to);
+        self.docket.catch_up(t, &past);
+        let ledger = self.ledger(&id);
+        past.iter().for_each(|observed| ledger.measured(observed.t, &observed.what));
     }
 
     fn begin(&mut self, t: Seconds, id: &WorkloadId, from: &Revision, to: &Revision) {
@@ -172,9 +225,6 @@ impl Replay {
         self.ended.extend(began.ended);
         self.docket.close(id);
         self.docket.open_after(t, began.proven, id.clone(), from.clone(), to.clone(), rules);
-        for observed in self.past.of(id) {
-            self.docket.observe(&observed);
-        }
     }
 
     fn finish(&mut self, id: &WorkloadId) {
@@ -182,10 +232,12 @@ impl Replay {
         self.ended.extend(self.ledgers.get_mut(id).and_then(Ledger::summary));
     }
 
-    fn tick(&mut self, t: Seconds) -> Vec<Line> {
+    /// One look. `unheard`: it may not convict.
+    fn tick(&mut self, t: Seconds, unheard: bool) -> Vec<Line> {
         self.past.prune(t);
         let mut lines = Vec::new();
-        for judgement in self.docket.judge(t) {
+        let judged = self.docket.judge(t).into_iter();
+        for judgement in judged.filter(|judgement| !unheard || !matches!(judgement.verdict, Verdict::Fail(_))) {
             lines.extend(self.say(judgement));
         }
         lines.extend(self.docket.look_late(t).into_iter().map(|seen| Line::Late(Box::new(seen.into()))));

@@ -2,6 +2,7 @@ use super::{
     trace::{Entry, Lines, TraceError},
     *,
 };
+use crate::domain::FailReason;
 use std::fmt::Write;
 
 const HEAD: &str = "{\"t\":0,\"kind\":\"trace\",\"version\":1,\"title\":\"test\"}\n";
@@ -188,9 +189,60 @@ fn a_trace_that_tells_its_looks_is_looked_at_then_and_at_no_other_time() {
         replay.observe(&Observed { t, what });
         replay.next
     };
-    assert_eq!(take(100.0, Observation::Look {}), Some(120.0));
-    assert_eq!(take(105.2, Observation::Look {}), Some(125.2));
+    assert_eq!(take(100.0, Observation::Look { unheard: false }), Some(120.0));
+    assert_eq!(take(105.2, Observation::Look { unheard: false }), Some(125.2));
     // The looks fail to come: its own clock goes on.
     let source = Observation::Source { source: "x".into(), ok: true, reason: None };
     assert_eq!(take(140.0, source), Some(140.2));
+}
+
+#[test]
+fn a_replay_convicts_at_the_looks_that_convicted_and_at_no_others() {
+    let text = HEAD.to_owned()
+        + r#"{"t":0,"kind":"pod","pod":"shop/web-a-1","workload":"shop/Deployment/web","revision":"a","ready":true,"restarts":0}
+{"t":99,"kind":"look"}
+{"t":100,"kind":"rollout","workload":"shop/Deployment/web","from":"a","to":"b"}
+{"t":101,"kind":"pod","pod":"shop/web-b-1","workload":"shop/Deployment/web","revision":"b","ready":false,"restarts":0}
+{"t":104,"kind":"look"}
+{"t":160,"kind":"pod","pod":"shop/web-b-1","workload":"shop/Deployment/web","revision":"b","ready":false,"restarts":3,"exitCode":1}
+{"t":161,"kind":"look","unheard":true}
+{"t":162,"kind":"rollout","workload":"shop/Deployment/cart","from":"a","to":"b"}
+{"t":163,"kind":"look"}
+{"t":170,"kind":"end"}
+"#;
+    let lines = judged(&text);
+    assert!(matches!(&lines[0], Line::Verdict(line) if (line.t, line.action) == (163.0, Action::Undo)), "{lines:?}");
+}
+
+#[test]
+fn a_rollout_that_brings_its_past_is_judged_by_that_past_alone() {
+    let pod = |t: u32, name: &str, revision: &str| {
+        format!(
+            r#"{{"t":{t},"kind":"pod","pod":"shop/{name}","workload":"shop/Deployment/web","revision":"{revision}","ready":true,"restarts":0}}"#
+        )
+    };
+    let counters = |t: u32, name: &str, requests: u32, errors: u32| {
+        format!(r#"{{"t":{t},"kind":"counters","pod":"shop/{name}","requests":{requests},"errors":{errors}}}"#)
+    };
+    let rollout = r#"{"t":600,"kind":"rollout","workload":"shop/Deployment/web","from":"a","to":"b","past":4}"#;
+    let mut text = HEAD.to_owned();
+    let mut line = |said: String| text.push_str(&(said + "\n"));
+    // What was told before is not what the daemon read of the past: half of it failed.
+    line(pod(1, "web-a-1", "a"));
+    (1..39).for_each(|i| line(counters(15 * i, "web-a-1", 100 * i, 50 * i)));
+    line(r#"{"t":601,"kind":"look"}"#.into());
+    line(rollout.into());
+    line(pod(500, "web-a-1", "a"));
+    line(counters(580, "web-a-1", 9000, 0));
+    line(counters(595, "web-a-1", 9100, 0));
+    line(pod(602, "web-b-1", "b"));
+    for i in 0..20 {
+        line(counters(605 + 15 * i, "web-b-1", 1000 * (i + 1), 200 * (i + 1)));
+        line(format!(r#"{{"t":{},"kind":"look"}}"#, 606 + 15 * i));
+    }
+    line(r#"{"t":1000,"kind":"end"}"#.into());
+    let lines = judged(&text);
+    let summary = summary(&lines);
+    assert_eq!(summary.verdict, Verdict::Fail(FailReason::Errors), "{}", summary.explanation);
+    assert!(summary.explanation.contains("(limit 5 %, before 0 %"), "{}", summary.explanation);
 }

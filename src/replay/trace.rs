@@ -1,7 +1,8 @@
 //! Reads a trace: JSON Lines, one observation a line, in order of time (format version 1).
 //!
 //! Unknown keys are ignored; an unknown kind is a warning and its line is passed over; a malformed line is an
-//! error with its number; a line that comes late is counted. A line at a time is in memory, and no line may be longer than [`LONGEST_LINE`].
+//! error with its number; a line that comes late is counted. A line at a time is in memory, and no line may be longer
+//! than [`LONGEST_LINE`].
 
 use crate::domain::{Observation, Observed, Seconds};
 use serde::Deserialize;
@@ -74,6 +75,8 @@ pub struct Lines<R> {
     input: R,
     line: u64,
     last: Seconds,
+    /// Whether it tells its looks: then its order is that in which a daemon learned what it holds.
+    told: bool,
     late: u64,
     buffer: Vec<u8>,
     ended: bool,
@@ -89,7 +92,16 @@ struct Head {
 impl<R: BufRead> Lines<R> {
     /// `file` stands in errors.
     pub fn new(file: impl Into<String>, input: R) -> Self {
-        Self { file: file.into(), input, line: 0, last: f64::NEG_INFINITY, late: 0, buffer: Vec::new(), ended: false }
+        Self {
+            file: file.into(),
+            input,
+            line: 0,
+            last: f64::NEG_INFINITY,
+            told: false,
+            late: 0,
+            buffer: Vec::new(),
+            ended: false,
+        }
     }
 
     fn wrong(&self, column: Option<usize>, why: impl Into<String>) -> TraceError {
@@ -136,7 +148,7 @@ impl<R: BufRead> Lines<R> {
             let why = "a trace begins with {\"t\":0,\"kind\":\"trace\",\"version\":1}".to_owned();
             return Err(self.wrong(None, format!("the first line is of kind \"{kind}\"; {why}")));
         }
-        if t < self.last {
+        if t < self.last && !self.told {
             // Taken all the same: what comes late is no reason to lose what came in time.
             self.late += 1;
         }
@@ -155,13 +167,14 @@ impl<R: BufRead> Lines<R> {
             }
             Observation::Trace { .. } if !first => return Err(self.wrong(None, "a second \"trace\" line")),
             Observation::End {} => self.ended = true,
+            Observation::Look { .. } => self.told = true,
             _ => {}
         }
         self.last = self.last.max(t);
         Ok(Entry::Observed(Box::new(observed)))
     }
 
-    /// How many lines had an earlier time than a line before them.
+    /// How many lines had an earlier time than a line before them; none in a recording, which is in another order.
     pub fn late(&self) -> u64 {
         self.late
     }

@@ -44,7 +44,7 @@ pub struct Served {
     /// Asks what it knows of each workload: made when it is asked for.
     pub workloads: mpsc::Sender<oneshot::Sender<Vec<WorkloadStatus>>>,
     /// Everything that the analysis is told.
-    pub tape: broadcast::Sender<Arc<Observed>>,
+    pub tape: broadcast::Sender<Arc<[Observed]>>,
     /// Loops that must beat; a stale one fails `/livez`.
     pub heartbeats: Vec<Heartbeat>,
     /// Renders the metrics.

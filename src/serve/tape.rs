@@ -33,7 +33,7 @@ pub(super) async fn observations(State(served): State<Served>) -> Response {
 }
 
 /// The next lines; `None` when the daemon stops.
-async fn next(tape: &mut Receiver<Arc<Observed>>, now: impl Fn() -> f64) -> Option<Vec<u8>> {
+async fn next(tape: &mut Receiver<Arc<[Observed]>>, now: impl Fn() -> f64) -> Option<Vec<u8>> {
     match tokio::time::timeout(KEEP_ALIVE, tape.recv()).await {
         Err(_) => Some(b"\n".to_vec()),
         Ok(Err(RecvError::Closed)) => None,
@@ -41,9 +41,12 @@ async fn next(tape: &mut Receiver<Arc<Observed>>, now: impl Fn() -> f64) -> Opti
             Some(format!("{{\"t\":{},\"kind\":\"lost\",\"observations\":{lost}}}\n", now()).into_bytes())
         }
         Ok(Ok(observed)) => {
-            let mut line = serde_json::to_vec(&*observed).unwrap_or_default();
-            line.push(b'\n');
-            Some(line)
+            let mut lines = Vec::new();
+            for one in &*observed {
+                lines.extend(serde_json::to_vec(one).unwrap_or_default());
+                lines.push(b'\n');
+            }
+            Some(lines)
         }
     }
 }

@@ -227,7 +227,7 @@ async fn observations_come_as_lines_and_silence_keeps_the_connection() {
     let mut body = response.into_body().into_data_stream();
     let what = Observation::Source { source: "scrape".into(), ok: true, reason: None };
     for t in 0..20 {
-        served.tape.send(Arc::new(Observed { t: f64::from(t), what: what.clone() })).unwrap();
+        served.tape.send([Observed { t: f64::from(t), what: what.clone() }].into()).unwrap();
     }
     let mut line = async || String::from_utf8(body.next().await.unwrap().unwrap().to_vec()).unwrap();
     assert!(line().await.contains("\"kind\":\"lost\",\"observations\":4"), "a slow reader is told what it lost");

@@ -10,7 +10,6 @@ mod late;
 mod live;
 mod opening;
 mod peers;
-mod recorder;
 mod rollouts;
 mod snapshot;
 mod tick;
@@ -41,8 +40,9 @@ use tokio::{
 /// The question what is known of each workload, answered at the loop's next turn.
 pub type AskWorkloads = oneshot::Sender<Vec<WorkloadStatus>>;
 
-/// Where observations go that are recorded; a listener that is too slow loses some and is told so.
-pub type Tape = broadcast::Sender<Arc<Observed>>;
+/// Where observations go that are recorded, a rollout with all of its past at once; a listener that is too slow loses
+/// some and is told so.
+pub type Tape = broadcast::Sender<Arc<[Observed]>>;
 
 /// What the watchdog is given.
 pub struct Inputs {
@@ -89,7 +89,6 @@ pub struct Watchdog {
     source_states: BTreeMap<String, SourceState>,
     witnesses: peers::Witnesses,
     passed: late::Passed,
-    recorder: recorder::Recorder,
     /// Readings of this tick that are still out.
     outstanding: usize,
     decisions: mpsc::Sender<Decision>,
@@ -111,7 +110,6 @@ impl Watchdog {
         Self {
             docket: Docket::with_interval(inputs.interval.as_secs_f64()),
             pod_watches: PodWatches::new(inputs.cluster.clone(), pods_tx),
-            recorder: recorder::Recorder::new(inputs.tape.clone()),
             inputs,
             tracker: Tracker::default(),
             live: BTreeMap::new(),
@@ -164,8 +162,16 @@ impl Watchdog {
 
     /// Nothing that is new reaches the analysis but through here, so that what is recorded is all that it knew.
     fn take(&mut self, observed: &Observed) {
-        self.recorder.write(observed);
+        self.record(std::slice::from_ref(observed));
         self.docket.observe(observed);
+    }
+
+    /// Tells whoever records.
+    fn record(&self, observed: &[Observed]) {
+        if self.inputs.tape.receiver_count() > 0 {
+            // Whoever listened may just have gone.
+            let _ = self.inputs.tape.send(observed.into());
+        }
     }
 
     fn recovery_of(&self, id: &WorkloadId) -> Option<Recovery> {

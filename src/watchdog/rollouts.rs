@@ -227,25 +227,14 @@ impl Watchdog {
         let what = Observation::Workload { workload: id.clone(), replicas, calls: Some(calls) };
         self.take(&Observed { t: began, what });
         // A trace tells in a line what the docket is told by a call.
-        let rollout = Observation::Rollout { workload: id.clone(), from: from.clone(), to: to.clone() };
-        self.recorder.write(&Observed { t: began, what: rollout });
+        let (of, new) = (from.clone(), to.clone());
+        let rollout = Observation::Rollout { workload: id.clone(), from: of, to: new, past: Some(past.len()) };
+        self.record(&[&[Observed { t: began, what: rollout }], past].concat());
         match purpose {
             Purpose::Trial => self.docket.open_after(began, proven, id.clone(), from, to, rules),
             Purpose::Recovery => self.docket.watch_recovery(began, id.clone(), from, to, rules, convicted),
         }
-        let recorded = self.recorder.begins(id, self.inputs.clock.now());
-        let mut told = f64::MIN;
-        for observed in past {
-            if observed.t > told && told >= began {
-                // A time before their last tick changes nothing in the other trials.
-                self.docket.judge(told);
-            }
-            told = observed.t;
-            if recorded.is_none_or(|until| observed.t > until) {
-                self.recorder.write(observed);
-            }
-            self.docket.observe(observed);
-        }
+        self.docket.catch_up(began, past);
         let now = self.inputs.clock.now();
         waiting.iter().for_each(|observed| self.take(observed));
         for condition in conditions {

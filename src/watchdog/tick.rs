@@ -50,8 +50,6 @@ impl Watchdog {
             }
             self.take(observed);
         }
-        let watched = self.live.iter().filter(|(_, live)| live.past_read).map(|(id, _)| id);
-        self.recorder.goes_on(watched, now);
     }
 
     pub(super) async fn on_tick(&mut self) {
@@ -81,10 +79,7 @@ impl Watchdog {
         let now = self.inputs.clock.now();
         let judgements = self.docket.judge(now);
         let unheard = self.hear_peers_first();
-        if !unheard {
-            // A look that convicts nobody is none that a replay should make.
-            self.recorder.write(&Observed { t: now, what: Observation::Look {} });
-        }
+        self.record(&[Observed { t: now, what: Observation::Look { unheard } }]);
         for judgement in judgements {
             if unheard && matches!(judgement.verdict, Verdict::Fail(_)) {
                 // A moment later, with what the others did.

@@ -127,7 +127,7 @@ impl Life {
             tokio::spawn(async move {
                 loop {
                     match tape.recv().await {
-                        Ok(observed) => recorded.lock().unwrap().push(Observed::clone(&observed)),
+                        Ok(observed) => recorded.lock().unwrap().extend_from_slice(&observed),
                         Err(RecvError::Closed) => return,
                         Err(lost) => panic!("{lost}"),
                     }

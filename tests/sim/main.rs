@@ -59,8 +59,9 @@ fn stories_end_as_they_should() {
     let stories: Vec<Story> = story::all().into_iter().filter(|s| only.as_ref().is_none_or(|o| s.name == *o)).collect();
     let wrong = each(&stories, |story| {
         let began = std::time::Instant::now();
-        let played = play(story, &Plan::default());
-        let wrong = wrong(&played, story);
+        let played = play(story, &Plan { record: true, ..Plan::default() });
+        let mut wrong = wrong(&played, story);
+        wrong.extend(replayed::otherwise(&played, story).into_iter().map(|what| format!("{}: {what}", story.name)));
         let (took, writes) = (began.elapsed().as_millis(), played.writes.len());
         println!("{took:>6} ms {writes:>4} writes  {} {:?}: {}", story.name, story.faults, story.description);
         wrong

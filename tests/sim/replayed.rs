@@ -2,8 +2,8 @@
 
 use crate::{
     life,
-    play::{Plan, play},
-    story,
+    play::{Plan, Played, incidents, play},
+    story::{self, Story},
 };
 use lastgood::{
     config::Thresholds,
@@ -17,10 +17,7 @@ use std::sync::Arc;
 fn lines(tape: &[Observed], thresholds: &str) -> Vec<Line> {
     let thresholds = Arc::new(Thresholds::parse("t", thresholds).unwrap());
     let mut replay = Replay::new(thresholds, 5.0);
-    // As `lastgood record` writes it.
-    let mut tape: Vec<&Observed> = tape.iter().collect();
-    tape.sort_by(|a, b| a.t.total_cmp(&b.t));
-    let end = tape.last().expect("a tape").t;
+    let end = tape.iter().map(|observed| observed.t).reduce(f64::max).expect("a tape");
     let mut lines: Vec<Line> = tape.iter().flat_map(|observed| replay.observe(observed)).collect();
     lines.extend(replay.end(end));
     lines
@@ -87,4 +84,24 @@ fn thresholds_of_today_say_whom_a_recorded_workload_calls() {
     let seen = seen(json!({"policies": policies}));
     assert!(seen.contains(&(Verdict::Hold(HoldReason::Dependency), false)), "{seen:?}");
     assert!(seen.iter().all(|(_, undone)| !undone), "{seen:?}");
+}
+
+/// What a replay of what was recorded says otherwise than the daemon did: by the sentences that it wrote down, so to
+/// the last request.
+pub fn otherwise(played: &Played, story: &Story) -> Vec<String> {
+    let mut live: Vec<String> =
+        played.sim.with(|world| incidents(world)).into_iter().map(|i| i.spec.explanation).collect();
+    let acted = |line: Line| match line {
+        Line::Summary(summary) if summary.action != Action::None => Some(summary.explanation),
+        _ => None,
+    };
+    let told = lines(&played.tape, &life::thresholds(&story.thresholds));
+    let mut again: Vec<String> = told.into_iter().filter_map(acted).collect();
+    live.sort();
+    again.sort();
+    match &story.replayed_otherwise {
+        None if live != again => vec![format!("the replay convicts {again:#?}, and live it was {live:#?}")],
+        Some(why) if live == again => vec![format!("the replay says the same, although {why}")],
+        _ => Vec::new(),
+    }
 }

@@ -36,6 +36,9 @@ pub struct Story {
     /// Whether the daemon is also killed at each of its writes. Stories in which time itself decides are not.
     #[serde(default)]
     pub crash: bool,
+    /// Why a replay of what the daemon was told convicts otherwise, where it does: what is not in a trace.
+    #[serde(default)]
+    pub replayed_otherwise: Option<String>,
 }
 
 /// One workload with its Service and its users.

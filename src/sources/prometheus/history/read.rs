@@ -137,7 +137,7 @@ impl Past {
         while let Some(Rollout { t, workload, from, to }) = self.rollouts.get(self.told).filter(|r| r.t <= until) {
             self.reader.crowd.begins(workload);
             let (workload, from, to) = (workload.clone(), from.clone(), to.clone());
-            observed.push(Observed { t: *t, what: Observation::Rollout { workload, from, to } });
+            observed.push(Observed { t: *t, what: Observation::Rollout { workload, from, to, past: None } });
             self.told += 1;
         }
         if begin <= end {
