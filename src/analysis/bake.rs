@@ -19,6 +19,8 @@ pub(super) struct Oven {
     /// Whether the evidence of every family that is tested speaks for the rollout.
     pub(super) clean: bool,
     pub(super) saturated: bool,
+    /// Seconds until the memory of a new pod has grown to its limit, if it goes on as it does; 0 if it did.
+    pub(super) runs_out: Option<Seconds>,
 }
 
 /// How far it is.
@@ -33,11 +35,13 @@ pub(super) enum Baked {
     NoData,
     TooFew,
     Saturated,
+    /// Seconds for which growing memory keeps it from passing, at most.
+    Leaking(Seconds),
     Pass,
 }
 
 /// Pass ⇔ the watch is over, requests are enough (or three hours went by), all new pods are Ready
-/// and the evidence of each family is negative.
+/// and the evidence of each family is negative. Where memory runs out within another watch, that is waited for.
 pub(super) fn judge(oven: &Oven) -> Baked {
     let Some(age) = oven.age else { return Baked::NotReady };
     let long = age >= PASS_ANYWAY.max(oven.watch);
@@ -58,7 +62,13 @@ pub(super) fn judge(oven: &Oven) -> Baked {
     if !enough && !long {
         return Baked::TooFew;
     }
-    if oven.saturated { Baked::Saturated } else { Baked::Pass }
+    if oven.saturated {
+        return Baked::Saturated;
+    }
+    match 2.0 * oven.watch - age {
+        left if left > 0.0 && oven.runs_out.is_some_and(|seconds| seconds < oven.watch) => Baked::Leaking(left),
+        _ => Baked::Pass,
+    }
 }
 
 #[cfg(test)]
@@ -75,6 +85,7 @@ mod tests {
         seen: true,
         clean: true,
         saturated: false,
+        runs_out: None,
     };
 
     #[test]
@@ -88,6 +99,16 @@ mod tests {
         assert_eq!(judge(&Oven { all_ready: false, ..DONE }), Baked::NotReady);
         assert_eq!(judge(&Oven { clean: false, ..DONE }), Baked::Unsettled);
         assert_eq!(judge(&Oven { saturated: true, ..DONE }), Baked::Saturated);
+    }
+
+    #[test]
+    fn memory_that_runs_out_soon_is_waited_for_as_long_again() {
+        let leaks = Oven { runs_out: Some(900.0), ..DONE };
+        assert_eq!(judge(&leaks), Baked::Leaking(1800.0));
+        assert_eq!(judge(&Oven { age: Some(3500.0), ..leaks }), Baked::Leaking(100.0));
+        assert_eq!(judge(&Oven { age: Some(3600.0), ..leaks }), Baked::Pass);
+        assert_eq!(judge(&Oven { runs_out: Some(1800.0), ..leaks }), Baked::Pass);
+        assert_eq!(judge(&Oven { clean: false, ..leaks }), Baked::Unsettled);
     }
 
     #[test]

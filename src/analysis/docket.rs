@@ -7,6 +7,7 @@ use super::{
     graph::Graph,
     late::{Late, Lates},
     monitoring::Monitoring,
+    owners::Owners,
     peers::{Peers, Seasons},
     recovery::RecoveryWatch,
     roster::Roster,
@@ -15,10 +16,10 @@ use super::{
     tuning::*,
 };
 use crate::domain::{
-    Conviction, Judgement, LateWatch, Observation, Observed, PodId, Recovery, Revision, Rules, Seconds, WorkloadId,
+    Conviction, Judgement, LateWatch, Observation, Observed, Recovery, Revision, Rules, Seconds, WorkloadId,
 };
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
 
@@ -37,8 +38,7 @@ pub struct Docket {
     late: Lates,
     peers: Peers,
     graph: Graph,
-    owners: HashMap<PodId, WorkloadId>,
-    unclaimed: HashMap<PodId, VecDeque<Observed>>,
+    owners: Owners,
     monitoring: Monitoring,
     skipped: u64,
 }
@@ -175,19 +175,18 @@ impl Docket {
                 if !self.deliver(&state.workload, observed) {
                     return;
                 }
-                if self.owners.len() >= OWNERS_MAX && !self.owners.contains_key(&state.pod) {
+                if self.owners.crowded() && self.owners.of(&state.pod).is_none() {
                     self.forget_owners();
                 }
-                self.owners.insert(state.pod.clone(), state.workload.clone());
-                for earlier in self.unclaimed.remove(&state.pod).unwrap_or_default() {
+                for earlier in self.owners.claim(&state.pod, &state.workload) {
                     self.deliver(&state.workload, &earlier);
                 }
             }
-            Observation::Counters { pod, .. } => match self.owners.get(pod).cloned() {
+            Observation::Counters { pod, .. } | Observation::Memory { pod, .. } => match self.owners.of(pod).cloned() {
                 Some(owner) => {
                     self.deliver(&owner, observed);
                 }
-                None => self.keep(pod, observed),
+                None => self.skipped += u64::from(!self.owners.keep(pod, observed)),
             },
             Observation::Condition { workload, .. }
             | Observation::Callers { workload, .. }
@@ -234,18 +233,6 @@ impl Docket {
             return self.peers.observe(observed.t, workload, &observed.what, interval);
         }
         true
-    }
-
-    fn keep(&mut self, pod: &PodId, observed: &Observed) {
-        if !self.unclaimed.contains_key(pod) && self.unclaimed.len() >= UNCLAIMED_PODS {
-            self.skipped += 1;
-            return;
-        }
-        let kept = self.unclaimed.entry(pod.clone()).or_default();
-        kept.push_back(observed.clone());
-        if kept.len() > UNCLAIMED_EACH {
-            kept.pop_front();
-        }
     }
 
     /// One tick for all: brings the evidence up to `t` and says the verdict of each trial, but of those that rest
@@ -341,9 +328,9 @@ impl Docket {
         }
         // Rewinding happens when the past of a new trial is fed: it is no tick of its own length.
         self.judged = Some(t);
-        self.unclaimed.retain(|_, kept| kept.back().is_some_and(|observed| t - observed.t <= BEFORE));
+        self.owners.expire(t);
         self.peers.forget(t);
-        if self.owners.len() > OWNERS_MAX {
+        if self.owners.crowded() {
             self.forget_owners();
         }
     }

@@ -6,6 +6,7 @@ use super::{
     counter::Tally,
     draft::Case,
     family::Latency,
+    leak::Leak,
     monitoring::Outage,
     roster::Pod,
     scene::Compared,
@@ -252,8 +253,39 @@ pub(super) fn baked(trial: &Trial, baked: Baked, t: Seconds) -> String {
         Baked::Saturated => {
             format!("Latency cannot be judged: the limit lies in the last bucket of the histogram{so_far}.")
         }
+        Baked::Leaking(left) => format!(
+            "The watch is over{so_far}, but {}: it passes in {} at the earliest.",
+            trial.leak.as_ref().filter(|_| !trial.killed_for_memory()).map_or_else(killed_for_memory, leaks),
+            duration(left)
+        ),
         Baked::Pass => format!("All {} Ready for {}{so_far}.", plural(new.len(), "new pod"), duration(age)),
     }
+}
+
+fn killed_for_memory() -> String {
+    "a new pod was killed for memory".to_owned()
+}
+
+/// How memory grows, without an end.
+fn leaks(leak: &Leak) -> String {
+    let old = leak.old.map(|old| format!(", old pods {}", growth(old))).unwrap_or_default();
+    format!(
+        "new pods hold {} more memory{old}, and reach their limit of {} in {}",
+        growth(leak.new),
+        mebibytes(leak.limit),
+        duration(leak.left)
+    )
+}
+
+/// Bytes a second for people: `4.2 MiB a minute`.
+pub(super) fn growth(per_second: f64) -> String {
+    format!("{} a minute", mebibytes(60.0 * per_second))
+}
+
+/// Bytes for people.
+pub(super) fn mebibytes(bytes: f64) -> String {
+    let mib = bytes / 1_048_576.0;
+    format!("{} MiB", trimmed(mib, if mib.abs() < 10.0 { 1 } else { 0 }))
 }
 
 /// Ends a sentence about a rollout whose watch is over.

@@ -9,6 +9,7 @@ use super::{
     facts::Fact,
     family::Latency,
     health::Answer,
+    leak::Leak,
     trial::Trial,
     tuning::FACT_SHARE,
 };
@@ -34,6 +35,7 @@ pub(super) fn table(trial: &Trial, draft: &Draft) -> Vec<Finding> {
         }
         lines.push(line);
     }
+    lines.extend(trial.leak.as_ref().map(memory));
     lines.extend(answers.iter().map(probe));
     lines.extend(trial.issues.all().map(|(source, issues, events)| {
         let says = if trial.issues.loud().is_some() { "speaks against it, but never alone" } else { "not enough" };
@@ -133,6 +135,19 @@ fn latency_line(trial: &Trial, said: &Said) -> Option<Finding> {
             line.limit = Some(format!("{} slower than {}", percent(cut.theta), explain::latency(cut.seconds)));
             Some(line)
         }
+    }
+}
+
+fn memory(leak: &Leak) -> Finding {
+    Finding {
+        old: leak.old.map(|old| format!("+ {}", explain::growth(old))),
+        limit: Some(format!("{}, in {}", explain::mebibytes(leak.limit), explain::duration(leak.left))),
+        ..line(
+            "memory",
+            "new pods",
+            format!("+ {}", explain::growth(leak.new)),
+            "grows: a pass may wait, never undone for it",
+        )
     }
 }
 

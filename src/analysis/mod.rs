@@ -33,7 +33,9 @@ mod histogram;
 mod hypothesis;
 mod issues;
 mod late;
+mod leak;
 mod monitoring;
+mod owners;
 mod peers;
 #[cfg(test)]
 mod random;

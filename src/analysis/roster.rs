@@ -4,6 +4,7 @@ use super::{
     counter::{PairCounter, Reading, Tally},
     facts::Stuck,
     histogram::{Histogram, HistogramCounter},
+    leak::Usage,
     tuning::*,
 };
 use crate::domain::{Counts, PodId, PodState, Revision, Seconds};
@@ -32,6 +33,7 @@ pub(super) struct Pod {
     pair: PairCounter,
     requests: PairCounter,
     histogram: HistogramCounter,
+    pub(super) usage: Usage,
     /// Counts since the last tick.
     pub(super) pending: Tally,
     pub(super) pending_latency: Option<Histogram>,
@@ -64,6 +66,7 @@ impl Pod {
             pair: PairCounter::default(),
             requests: PairCounter::default(),
             histogram: HistogramCounter::default(),
+            usage: Usage::default(),
             pending: Tally::default(),
             pending_latency: None,
         }
@@ -293,6 +296,7 @@ impl Roster {
             pod.pair = PairCounter::default();
             pod.requests = PairCounter::default();
             pod.histogram = HistogramCounter::default();
+            pod.usage = Usage::default();
         }
         self
     }

@@ -8,6 +8,7 @@ use super::{
     health::Probes,
     issues::Issues,
     late::next_late_look,
+    leak::Leak,
     monitoring::Outage,
     peers::Seasons,
     roster::{Pod, Roster},
@@ -45,6 +46,9 @@ pub(super) struct Trial {
     pub(super) probes: Probes,
     pub(super) facts: Facts,
     pub(super) issues: Issues,
+    /// How the memory of new pods grows, and when that is worth another look.
+    pub(super) leak: Option<Leak>,
+    pub(super) weighed: Seconds,
     /// When new pods last answered anything.
     pub(super) new_seen: Option<Seconds>,
     /// Whether any pod was ever counted by itself.
@@ -110,6 +114,8 @@ impl Trial {
             probes: Probes::default(),
             facts,
             issues: Issues::default(),
+            leak: None,
+            weighed: t0,
             new_seen: None,
             per_pod: false,
             convicted: None,
@@ -178,6 +184,7 @@ impl Trial {
         match what {
             Observation::Pod(state) => self.pod(t, state),
             Observation::Counters { pod, counts } => self.counters(t, pod, counts, interval),
+            Observation::Memory { pod, bytes } => self.memory(t, pod, *bytes),
             Observation::Callers { counts, .. } => {
                 self.skipped += u64::from(!self.callers.observe(t, counts, interval));
             }
@@ -304,6 +311,7 @@ impl Trial {
         for pod in self.roster.all_mut() {
             pod.refresh(t, t0);
         }
+        self.weigh_memory(t);
         let silent = t - self.last_counters.unwrap_or(t0) >= gap;
         self.frozen = now.outage.filter(|outage| outage.monitoring || silent).cloned();
         if self.frozen.is_some() {

@@ -258,5 +258,17 @@ pub(super) const PROBIT_LEAST: f64 = 20.0;
 pub(super) const STRETCH_LEAST: f64 = 0.6;
 /// Evidence that the worst pod is worse than the others, or cold pods than warm ones, below which they are alike: ln 3.
 pub(super) const ALIKE: f64 = 1.098_612_288_668_11;
+/// Distance of two readings of a pod's memory at least (they are asked for every minute), and how many are kept.
+pub(super) const USAGE_EVERY: Seconds = 45.0;
+/// See [`USAGE_EVERY`].
+pub(super) const USAGE_MAX: usize = 40;
+/// Readings that a slope needs.
+pub(super) const USAGE_LEAST: usize = 8;
+/// Standard errors of Kendall's S that a slope must be away from none: one in 1,500 by chance.
+pub(super) const LEAK_SURE: f64 = 3.2;
+/// What a process takes in its first minutes is no leak (a quarter of a short watch).
+pub(super) const LEAK_WARM_UP: Seconds = 300.0;
+/// Pods of either side that are looked at.
+pub(super) const LEAK_PODS: usize = 20;
 /// Distance of two looks at a rollout whose watch is over (2.6: 5-min ticks), seconds.
 pub const LATE_EVERY: Seconds = 300.0;

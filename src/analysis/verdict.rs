@@ -180,15 +180,21 @@ impl Trial {
                 && !callers_open
                 && !above_the_limit,
             saturated: matches!(self.latency, Latency::Saturated(_)),
+            runs_out: if self.killed_for_memory() { Some(0.0) } else { self.leak.map(|leak| leak.left) },
         });
         let verdict = match baked {
             Baked::Pass => Verdict::Pass,
             Baked::NoData => Verdict::Unknown(UnknownReason::NoData),
             Baked::TooFew => Verdict::Unknown(UnknownReason::TooFew),
             Baked::Saturated => Verdict::Unknown(UnknownReason::Saturated),
-            Baked::NotReady | Baked::Unsettled | Baked::Baking(_) => Verdict::Watching,
+            Baked::NotReady | Baked::Unsettled | Baked::Baking(_) | Baked::Leaking(_) => Verdict::Watching,
         };
         (verdict, explain::baked(self, baked, t))
+    }
+
+    /// Whether a new pod was.
+    pub(super) fn killed_for_memory(&self) -> bool {
+        self.roster.of(&self.to).any(|pod| pod.state.oom_killed)
     }
 
     fn all_ready(&self) -> bool {

@@ -236,6 +236,7 @@ impl Feed {
                 waiting: look.waiting.map(str::to_owned),
                 exit_code: look.exit,
                 oom_killed: look.oom,
+                memory_limit: None,
                 deleted: false,
                 created: Some(life.created.unwrap_or(-30_000.0) + ahead),
                 ready_since: since.map(|t| t + ahead),

@@ -5,7 +5,7 @@ use crate::{
     clock::seconds,
     domain::{Kind, PodId, PodState, PodTarget, Revision, Seconds, WorkloadId},
 };
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod, PodSpec};
 use kube::ResourceExt;
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -76,6 +76,7 @@ pub(super) struct PodView {
     exit_code: Option<i32>,
     oom_killed: bool,
     deleted: bool,
+    memory_limit: Option<f64>,
     created: Option<Seconds>,
     ready_since: Option<Seconds>,
     address: Option<IpAddr>,
@@ -114,6 +115,7 @@ impl PodView {
             exit_code: ended.as_ref().map(|end| end.code),
             oom_killed: ended.is_some_and(|end| end.oom),
             deleted,
+            memory_limit: spec.and_then(memory_limit),
             created: pod.metadata.creation_timestamp.as_ref().map(|t| seconds(t.0)),
             ready_since: ready.filter(|_| !deleted).and_then(|c| c.last_transition_time.as_ref()).map(|t| seconds(t.0)),
             address: status.pod_ip.as_ref().and_then(|ip| ip.parse().ok()),
@@ -161,6 +163,7 @@ impl PodView {
             exit_code: self.exit_code,
             oom_killed: self.oom_killed,
             deleted: self.deleted,
+            memory_limit: self.memory_limit,
             created: self.created,
             ready_since: self.ready_since,
         };
@@ -177,6 +180,35 @@ impl PodView {
             port: self.port,
         }
     }
+}
+
+/// What all containers may hold together; none where one of them may hold what it likes.
+fn memory_limit(spec: &PodSpec) -> Option<f64> {
+    let of = |container: &Container| bytes(&container.resources.as_ref()?.limits.as_ref()?.get("memory")?.0);
+    spec.containers.iter().map(of).try_fold(0.0, |sum, limit| Some(sum + limit?)).filter(|sum| *sum > 0.0)
+}
+
+/// A quantity of Kubernetes: `256Mi`, `1.5G`, `1e9`, `128974848000m`
+/// (apimachinery, pkg/api/resource: a number, then a suffix).
+fn bytes(quantity: &str) -> Option<f64> {
+    const SUFFIXES: [(&str, f64); 14] = [
+        ("Ki", 1024.0),
+        ("Mi", 1_048_576.0),
+        ("Gi", 1_073_741_824.0),
+        ("Ti", 1_099_511_627_776.0),
+        ("Pi", 1_125_899_906_842_624.0),
+        ("Ei", 1_152_921_504_606_846_976.0),
+        ("m", 1e-3),
+        ("k", 1e3),
+        ("M", 1e6),
+        ("G", 1e9),
+        ("T", 1e12),
+        ("P", 1e15),
+        ("E", 1e18),
+        ("", 1.0),
+    ];
+    let suffixed = |(suffix, unit): &(&str, f64)| Some(quantity.strip_suffix(suffix)?.parse::<f64>().ok()? * unit);
+    SUFFIXES.iter().find_map(suffixed).filter(|bytes| bytes.is_finite() && *bytes >= 0.0)
 }
 
 struct End {
@@ -199,4 +231,39 @@ fn last_end(container: &ContainerStatus) -> Option<End> {
 fn waiting(container: &ContainerStatus) -> Option<String> {
     let reason = container.state.as_ref()?.waiting.as_ref()?.reason.clone()?;
     (!matches!(reason.as_str(), "ContainerCreating" | "PodInitializing")).then_some(reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantities_are_bytes() {
+        for (text, expected) in [
+            ("256Mi", Some(268_435_456.0)),
+            ("1.5G", Some(1.5e9)),
+            ("1e9", Some(1e9)),
+            ("128974848000m", Some(128_974_848.0)),
+            ("0", Some(0.0)),
+            ("5E", Some(5e18)),
+            ("", None),
+            ("Mi", None),
+            ("much", None),
+            ("-1Gi", None),
+            ("infinity", None),
+        ] {
+            assert_eq!(bytes(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_pod_is_limited_where_all_of_its_containers_are() {
+        let limit = |containers: serde_json::Value| {
+            memory_limit(&serde_json::from_value(serde_json::json!({"containers": containers})).unwrap())
+        };
+        let one = |memory: &str| serde_json::json!({"name": "a", "resources": {"limits": {"memory": memory}}});
+        assert_eq!(limit(serde_json::json!([one("1Ki"), one("2Ki")])), Some(3072.0));
+        assert_eq!(limit(serde_json::json!([one("1Ki"), {"name": "b"}])), None);
+        assert_eq!(limit(serde_json::json!([one("0")])), None);
+    }
 }

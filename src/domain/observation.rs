@@ -68,6 +68,13 @@ pub enum Observation {
         #[serde(flatten)]
         counts: Counts,
     },
+    /// Memory that the containers of one pod hold now.
+    Memory {
+        /// Which pod.
+        pod: PodId,
+        /// Bytes.
+        bytes: f64,
+    },
     /// Cumulative counters of the whole workload as its callers or the ingress see it.
     Callers {
         /// Which workload.
@@ -161,6 +168,9 @@ pub struct PodState {
     /// Whether the pod is gone or terminating.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub deleted: bool,
+    /// What its containers may hold together, in bytes, if each has a limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_limit: Option<f64>,
     /// When it was created, if known. A counter first seen on a pod created inside the watch counts in full.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created: Option<Seconds>,
@@ -183,6 +193,7 @@ impl PodState {
             exit_code: None,
             oom_killed: false,
             deleted: false,
+            memory_limit: None,
             created: None,
             ready_since: None,
         }

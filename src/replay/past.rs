@@ -70,7 +70,7 @@ impl Past {
                 }
                 state.workload.clone()
             }
-            Observation::Counters { pod, .. } => self.owners.get(pod)?.clone(),
+            Observation::Counters { pod, .. } | Observation::Memory { pod, .. } => self.owners.get(pod)?.clone(),
             Observation::Callers { workload, .. } => workload.clone(),
             Observation::Probe(probe) => probe.workload.clone(),
             _ => return None,

@@ -13,13 +13,14 @@ pub const VERSION: u32 = 1;
 /// Longest line that is read, in bytes: a pod's whole histogram takes far less.
 pub const LONGEST_LINE: u64 = 1 << 20;
 /// The kinds of version 1.
-const KINDS: [&str; 12] = [
+const KINDS: [&str; 13] = [
     "trace",
     "workload",
     "pod",
     "rollout",
     "condition",
     "counters",
+    "memory",
     "callers",
     "probe",
     "issues",

@@ -72,6 +72,7 @@ fn manifest(workload: &Workload, image: &str) -> (Resource, Value) {
                     "name": "app", "image": image,
                     "env": [{"name": "PASSWORD", "value": CANARY}],
                     "ports": [{"name": "http", "containerPort": 8080}],
+                    "resources": {"limits": {"memory": "256Mi"}},
                     "readinessProbe": {"httpGet": {"path": "/readyz", "port": 8080}},
                 }]},
             },

@@ -335,3 +335,35 @@ fn thousand_idle_trials_and_unknown_pods_are_harmless() {
     assert!(docket.skipped() >= 4000);
     assert_eq!((docket.len(), docket.trial_ids().count()), (1000, 1000));
 }
+
+/// What the table says of memory after a watch in which the new pod's grows by so many MiB a minute.
+fn memory(old_grows: f64, new_grows: f64, limit: Option<f64>) -> Option<Finding> {
+    let mut cluster = Cluster::new(true);
+    cluster.pod(T0 + 5.0, "b-0", "b", |pod| {
+        (pod.ready, pod.memory_limit) = (true, limit);
+    });
+    let mut judged = None;
+    for i in 0..40 {
+        let t = T0 - 600.0 + 60.0 * f64::from(i);
+        for (name, grows) in [("a-0", old_grows), ("b-0", new_grows)] {
+            let bytes = (100.0 + grows * f64::from(i)) * 1_048_576.0;
+            let pod = PodId::new("shop", name);
+            cluster.docket.observe(&Observed { t, what: Observation::Memory { pod, bytes } });
+        }
+        if t > T0 + 60.0 {
+            judged = Some(cluster.judge(t));
+        }
+    }
+    judged.unwrap().findings.into_iter().find(|line| line.signal == "memory")
+}
+
+#[test]
+fn memory_that_grows_towards_its_limit_is_in_the_table() {
+    let limit = Some(256.0 * 1_048_576.0);
+    let line = memory(0.0, 2.0, limit).unwrap();
+    assert_eq!((line.new.as_str(), line.old.as_deref()), ("+ 2 MiB a minute", Some("+ 0 MiB a minute")));
+    assert_eq!(line.limit.as_deref(), Some("256 MiB, in 39 min"));
+    assert_eq!(memory(2.0, 2.0, limit), None, "old pods do the same");
+    assert_eq!(memory(0.0, 0.0, limit), None, "it does not grow");
+    assert_eq!(memory(0.0, 2.0, None), None, "there is no limit to run into");
+}

@@ -20,6 +20,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Milliseconds since the epoch: a time that can be a key.
 type Millis = i64;
+/// Distance of two readings of memory.
+const MEMORY_APART: Millis = 60_000;
 
 /// The trials, found by pod and by name.
 pub(super) struct Targets<'a> {
@@ -110,6 +112,7 @@ impl<'a> Targets<'a> {
 #[derive(Default)]
 pub(super) struct Joined {
     pods: BTreeMap<PodId, BTreeMap<Millis, Candidates>>,
+    memory: BTreeMap<PodId, BTreeMap<Millis, f64>>,
     callers: BTreeMap<WorkloadId, BTreeMap<Millis, BTreeMap<Caller, Counts>>>,
     /// Pods that are scraped themselves; what a collector says of them is the same requests again.
     direct: HashSet<PodId>,
@@ -157,6 +160,12 @@ impl Joined {
     ) -> bool {
         let (namespace, pod) = (series.label("namespace"), series.label("pod"));
         match group {
+            Group::Pods if part == Part::Memory => {
+                if targets.pod(namespace, pod).is_some() {
+                    self.memory.entry(PodId::new(namespace, pod)).or_default().insert(t, value);
+                }
+                true
+            }
             Group::Pods | Group::Resource => {
                 let Some((name, signal)) = series.label(MARK).split_once('/') else { return false };
                 let Some(at) = PODS.iter().position(|f| f.name == name) else { return false };
@@ -219,6 +228,16 @@ impl Joined {
             for (t, callers) in times {
                 let counts = totals.add(&workload, t as f64 / 1e3, callers);
                 all.push((t, Observation::Callers { workload: workload.clone(), counts }));
+            }
+        }
+        for (pod, times) in self.memory {
+            let mut next = Millis::MIN;
+            for (t, bytes) in times {
+                // A slope needs no more of the past.
+                if t >= next {
+                    next = t + MEMORY_APART;
+                    all.push((t, Observation::Memory { pod: pod.clone(), bytes }));
+                }
             }
         }
         in_order(all)

@@ -42,6 +42,8 @@ use tokio::time::{Instant, timeout_at};
 const CONCURRENCY: usize = 4;
 /// After a backend did not tell its start time, it is not asked for this many reads.
 const RUNTIME_INFO_PAUSE: u32 = 40;
+/// Memory is asked for this often, in seconds.
+const MEMORY_EVERY: f64 = 60.0;
 
 /// Times of a query, seconds since the epoch.
 #[derive(Clone, Copy)]
@@ -58,6 +60,7 @@ pub(super) struct Prometheus {
     peers: Mutex<peers::Lately>,
     peers_latency: Mutex<peers::Lately>,
     silent: Mutex<sanity::Silent>,
+    memory_asked: Mutex<f64>,
     malformed: AtomicU64,
     no_runtime_info: AtomicU32,
 }
@@ -73,6 +76,7 @@ impl Prometheus {
             peers: Mutex::default(),
             peers_latency: Mutex::default(),
             silent: Mutex::default(),
+            memory_asked: Mutex::default(),
             malformed: AtomicU64::new(0),
             no_runtime_info: AtomicU32::new(0),
         })
@@ -82,6 +86,7 @@ impl Prometheus {
         // Whole milliseconds, so that what is sent, checked and reported is one number.
         let t = (self.clock.now() * 1e3).round() / 1e3;
         let plan = Plan::of(trials);
+        let plan = if self.wants_memory(t) { plan } else { plan.without(Part::Memory) };
         let answers = self.ask_all(&plan.asks, When::At(t));
         let (answers, sane) = tokio::join!(answers, self.sane(&plan, trials, t));
         let mut failures: Vec<String> = Vec::new();
@@ -99,7 +104,7 @@ impl Prometheus {
                     failures.push(format!("{} {}: {error}", group.name(), ask.part.name()));
                 }
             }
-            let counts_failed = of_group().any(|(ask, answer)| ask.part != Part::Latency && answer.is_err());
+            let counts_failed = of_group().any(|(ask, answer)| !ask.part.dispensable() && answer.is_err());
             if counts_failed {
                 continue;
             }
@@ -118,6 +123,16 @@ impl Prometheus {
         let mut totals = self.totals.lock().unwrap_or_else(PoisonError::into_inner);
         totals.forget(t);
         Read { observed: joined.finish(&mut totals), ok: true, reason }
+    }
+
+    /// Whether it is time to ask for memory again: its slope needs no more than a reading a minute.
+    fn wants_memory(&self, t: f64) -> bool {
+        let mut asked = self.memory_asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = (t - *asked).abs() >= MEMORY_EVERY;
+        if due {
+            *asked = t;
+        }
+        due
     }
 
     /// Asks every query of a plan, a few at a time; answers are in the order of the asks.
@@ -165,13 +180,18 @@ impl Prometheus {
         to: Seconds,
         step: Duration,
     ) -> Result<Vec<Observed>, SourceError> {
-        self.past(std::slice::from_ref(trial), (from, to), step, &mut Totals::default()).await
+        let trials = std::slice::from_ref(trial);
+        let plan = Plan::of(trials);
+        // An earlier day, or the hours after a watch: there no slope is asked for.
+        let plan = if step.as_secs_f64() < MEMORY_EVERY { plan } else { plan.without(Part::Memory) };
+        self.past(trials, &plan, (from, to), step, &mut Totals::default()).await
     }
 
     /// The past of several trials in one read; `totals` go on from one stretch to the next.
     async fn past(
         &self,
         trials: &[TrialTarget],
+        plan: &Plan,
         (from, to): (Seconds, Seconds),
         step: Duration,
         totals: &mut Totals,
@@ -179,16 +199,15 @@ impl Prometheus {
         if !(from.is_finite() && to.is_finite()) || from.ceil() > to.floor() {
             return Ok(Vec::new());
         }
-        let plan = Plan::of(trials);
         let answers = self.ask_all(&plan.asks, When::Range(from, to, step)).await;
         let targets = Targets::of(trials);
         let mut joined = Joined::default();
         for (ask, answer) in plan.asks.iter().zip(answers) {
             match answer {
                 Ok(series) => joined.add(&targets, &plan.groups[ask.group], ask.part, &series, None),
-                Err(error) if ask.part == Part::Latency && !error.taints_the_read() => {
-                    let workload = trials.first().map(|trial| trial.workload.to_string());
-                    tracing::warn!(workload, %error, "the past has no latency");
+                Err(error) if ask.part.dispensable() && !error.taints_the_read() => {
+                    let (workload, part) = (trials.first().map(|trial| trial.workload.to_string()), ask.part.name());
+                    tracing::warn!(workload, part, %error, "a part of the past is missing");
                 }
                 Err(error) => return Err(error),
             }

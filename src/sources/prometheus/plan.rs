@@ -1,7 +1,7 @@
 //! Pure. What is asked for a set of trials: a number of queries that depends on the presets in use,
 //! never on the number of trials or workloads.
 
-use super::promql::{Scope, Seat, counts, latency, sanity};
+use super::promql::{Scope, Seat, counts, latency, memory, sanity};
 use crate::{
     domain::{CustomQueries, Preset, TrialTarget},
     sources::families::{CALLERS, Family, PODS, serves},
@@ -44,15 +44,23 @@ pub(super) enum Part {
     Errors,
     /// Latency buckets.
     Latency,
+    /// Bytes that pods hold.
+    Memory,
 }
 
 impl Part {
+    /// Whether the rest is of use without it.
+    pub(super) fn dispensable(self) -> bool {
+        matches!(self, Self::Latency | Self::Memory)
+    }
+
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Counts => "counts",
             Self::Requests => "requests",
             Self::Errors => "errors",
             Self::Latency => "latency",
+            Self::Memory => "memory",
         }
     }
 }
@@ -91,6 +99,7 @@ impl Plan {
             let families: Vec<&Family> =
                 PODS.iter().filter(|f| pods.iter().any(|t| serves(f, t.rules.metrics.preset))).collect();
             plan.add(Group::Pods, &families, Seat::Pod, &scope);
+            plan.ask(Part::Memory, memory(&scope));
             plan.sanity = Some(sanity(&scope));
         }
         // The join with `target_info` is dear and rarely needed: only where OpenTelemetry is named.
@@ -119,6 +128,12 @@ impl Plan {
             }
         }
         plan
+    }
+
+    /// The same but for one part.
+    pub(super) fn without(mut self, part: Part) -> Self {
+        self.asks.retain(|ask| ask.part != part);
+        self
     }
 
     /// One signal of workloads without a trial; own queries are left out, whose price nobody knows.

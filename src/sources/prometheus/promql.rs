@@ -12,6 +12,8 @@ use std::collections::BTreeSet;
 
 /// The label that tells which family and signal a series of an answer is.
 pub(super) const MARK: &str = "lastgood";
+/// The mark of memory.
+pub(super) const MEMORY: &str = "memory";
 /// Longest pattern of pod names that is sent; beyond, the namespaces alone narrow the search.
 const PATTERN: usize = 512;
 /// A pod's name is cut to 63 characters with hashes at the end, so long workload names are cut too.
@@ -228,6 +230,18 @@ pub(super) fn counts(families: &[&Family], seat: Seat, scope: &Scope) -> String 
 /// Latency buckets of these families in one expression.
 pub(super) fn latency(families: &[&Family], seat: Seat, scope: &Scope) -> String {
     families.iter().map(|f| Builder::new(f, seat, scope).latency()).collect::<Vec<_>>().join(" or ")
+}
+
+/// Bytes that each pod holds: as the kubelet counts them for the limit, else as its processes say. Whoever is scraped
+/// twice is counted once.
+pub(super) fn memory(scope: &Scope) -> String {
+    let pods = scope.pods("namespace", "pod");
+    let kubelet = format!(
+        "sum by (namespace, pod) (max by (namespace, pod, container) \
+         (container_memory_working_set_bytes{{{pods},container!=\"\",container!=\"POD\"}}))"
+    );
+    let own = format!("max by (namespace, pod) (process_resident_memory_bytes{{{pods}}})");
+    mark(&format!("({kubelet} or {own})"), MEMORY)
 }
 
 /// Per pod whether one of its targets answers (`up`), and how old the newest scrape is (`age`, seconds).

@@ -37,6 +37,7 @@ fn asks(seen: &Seen) -> &'static str {
         () if seen.path.ends_with("/api/v1/status/runtimeinfo") => "runtimeinfo",
         () if query.contains("timestamp(up") => "sanity",
         () if query.contains("_bucket") => "latency",
+        () if query.contains("_memory_") => "memory",
         () => "counts",
     }
 }
@@ -61,6 +62,7 @@ async fn healthy(or: impl Fn(&Seen) -> Option<Response> + Clone + Send + Sync + 
                 let le = |le: &str| json!({"lastgood":"go/latency","namespace":"shop","pod":"checkout-new-1","le":le});
                 vector(seen, &[(le("0.1"), "70"), (le("+Inf"), "100")])
             }
+            "memory" => vector(seen, &[(pod("memory", "checkout-old-1"), "1e8"), (pod("memory", "payments-1"), "1")]),
             _ => vector(
                 seen,
                 &[
@@ -124,6 +126,26 @@ async fn reads_the_counters_of_the_pods_under_trial_and_no_others() {
     assert_eq!(of("counts")[0].param("partial_response").as_deref(), Some("false"));
     assert_eq!(of("counts")[0].param("deny_partial_response").as_deref(), Some("1"));
     assert_eq!(of("counts")[0].param("timeout").as_deref(), Some("10000ms"));
+}
+
+#[tokio::test]
+async fn memory_is_read_once_a_minute_and_nothing_depends_on_it() {
+    let server = healthy(|_| None).await;
+    let prometheus = source(&server);
+    let read = prometheus.read_all(&[trial("shop", "checkout")]).await;
+    let memory = |read: &Read| -> Vec<Observation> {
+        let all = read.observed.iter().map(|o| o.what.clone());
+        all.filter(|what| matches!(what, Observation::Memory { .. })).collect()
+    };
+    assert_eq!(memory(&read), [Observation::Memory { pod: PodId::new("shop", "checkout-old-1"), bytes: 1e8 }]);
+    let again = prometheus.read_all(&[trial("shop", "checkout")]).await;
+    assert!(again.ok && memory(&again).is_empty(), "it was read a moment ago: {again:?}");
+    assert_eq!(server.seen().iter().filter(|seen| asks(seen) == "memory").count(), 1);
+
+    let broken = healthy(|seen| (asks(seen) == "memory").then(|| response(500, "text/plain", "no"))).await;
+    let read = read_once(&broken).await;
+    assert!(read.ok && counters(&read).len() == 2, "{read:?}");
+    assert!(read.reason.unwrap().contains("pods memory"), "what is missing is said");
 }
 
 #[tokio::test]
@@ -579,6 +601,8 @@ async fn the_past_is_read_by_range_and_joined_to_known_pods() {
         };
         let result = match asks(seen) {
             "latency" => vec![],
+            // A point in five: a slope needs no more.
+            "memory" => vec![series(pod("memory", "checkout-old-1"), &["7", "8", "9", "10", "11"])],
             _ => vec![
                 series(pod("go/requests", "checkout-old-1"), &["10", "20", "NaN", "40"]),
                 series(pod("go/errors", "checkout-old-1"), &["0", "1", "1", "1"]),
@@ -599,6 +623,9 @@ async fn the_past_is_read_by_range_and_joined_to_known_pods() {
             counts: Counts { requests, errors: Some(errors), latency: None },
         },
     };
+    let held = |t: f64, bytes| Observed { t, what: Observation::Memory { pod: id.clone(), bytes } };
+    let (memory, past): (Vec<_>, Vec<_>) = past.into_iter().partition(|o| matches!(o.what, Observation::Memory { .. }));
+    assert_eq!(memory, [held(1001.0, 7.0), held(1061.0, 11.0)]);
     assert_eq!(
         past,
         [at(1001.0, Some(10.0), 0.0), at(1016.0, Some(20.0), 1.0), at(1031.0, None, 1.0), at(1046.0, Some(40.0), 1.0)]

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     clock::Clock,
     config::ScrapeSettings,
-    domain::{Counts, Observation, Observed, PodTarget, Preset, TrialTarget, WorkloadId},
+    domain::{Counts, Observation, Observed, PodId, PodTarget, Preset, TrialTarget, WorkloadId},
     wire::Wire,
 };
 use futures::{StreamExt, future::BoxFuture, stream};
@@ -77,6 +77,26 @@ impl Miss {
     }
 }
 
+/// What one pod told.
+struct Scraped {
+    t: f64,
+    pod: PodId,
+    counts: Counts,
+    /// Bytes that its process holds.
+    memory: Option<f64>,
+}
+
+impl Scraped {
+    fn observed(self) -> impl Iterator<Item = Observed> {
+        let Self { t, pod, counts, memory } = self;
+        let memory = memory.map(|bytes| Observation::Memory { pod: pod.clone(), bytes });
+        [Some(Observation::Counters { pod, counts }), memory]
+            .into_iter()
+            .flatten()
+            .map(move |what| Observed { t, what })
+    }
+}
+
 impl Scrape {
     /// # Errors
     /// [`SourceError::Settings`] when no HTTP client can be made.
@@ -92,7 +112,7 @@ impl Scrape {
         Ok(Self { client, wire, settings: settings.clone(), clock, guard, malformed, peers: Mutex::default(), turn })
     }
 
-    async fn scrape(&self, trial: &TrialTarget, pod: &PodTarget, url: Url) -> Result<Observed, Miss> {
+    async fn scrape(&self, trial: &TrialTarget, pod: &PodTarget, url: Url) -> Result<Scraped, Miss> {
         let address = pod.address.ok_or(Miss::Fault(Fault::Dns))?;
         self.guard.admit(address).map_err(|f| Miss::Fault(Fault::Forbidden(f.0)))?;
         let request = self.client.get(url).header(ACCEPT, "text/plain;version=0.0.4");
@@ -107,13 +127,18 @@ impl Scrape {
         let body = read_capped(response, self.settings.max_bytes).await.map_err(Miss::Fault)?;
         let t = self.clock.now();
         let preset = trial.rules.metrics.preset;
-        let mut candidates = Candidates::default();
-        let bad = exposition::parse(&body, |sample| candidates.add(sample.name, sample.value, |l| sample.label(l)));
+        let (mut candidates, mut memory) = (Candidates::default(), None);
+        let bad = exposition::parse(&body, |sample| {
+            if sample.name == "process_resident_memory_bytes" {
+                memory = Some(sample.value);
+            }
+            candidates.add(sample.name, sample.value, |l| sample.label(l));
+        });
         self.malformed.fetch_add(bad, Ordering::Relaxed);
         candidates.0.retain(|at, _| serves(&PODS[*at], preset));
         let counts: Option<Counts> = candidates.best().and_then(|best| candidates.0.remove(&best));
         match counts {
-            Some(counts) => Ok(Observed { t, what: Observation::Counters { pod: pod.pod.clone(), counts } }),
+            Some(counts) => Ok(Scraped { t, pod: pod.pod.clone(), counts, memory }),
             None => Err(Miss::Nothing),
         }
     }
@@ -133,12 +158,12 @@ impl Scrape {
         let mut read: BTreeMap<&WorkloadId, BTreeMap<Caller, Counts>> = BTreeMap::new();
         let mut silent = 0_usize;
         while let Some((workload, answer)) = answers.next().await {
-            match answer.map(|observed| observed.what) {
-                Ok(Observation::Counters { pod, mut counts }) => {
+            match answer {
+                Ok(Scraped { pod, mut counts, .. }) => {
                     counts.latency = None;
                     read.entry(workload).or_default().insert(pod.name, counts);
                 }
-                _ => silent += 1,
+                Err(_) => silent += 1,
             }
         }
         let t = self.clock.now();
@@ -177,7 +202,7 @@ impl Scrape {
             let silent = matches!(answer, Err(Miss::Fault(_)));
             ready_answered += usize::from(is_ready && !silent);
             match answer {
-                Ok(counters) => observed.push(counters),
+                Ok(scraped) => observed.extend(scraped.observed()),
                 Err(miss) => *misses.entry(miss.text()).or_default() += 1,
             }
         }

@@ -10,7 +10,8 @@ use std::{
 
 const PAGE: &str = "# TYPE http_requests_total counter\n\
 http_requests_total{code=\"200\"} 95\nhttp_requests_total{code=\"500\"} 5\nnot a line\n\
-http_request_duration_seconds_bucket{le=\"0.10\"} 80\nhttp_request_duration_seconds_bucket{le=\"+Inf\"} 100\n";
+http_request_duration_seconds_bucket{le=\"0.10\"} 80\nhttp_request_duration_seconds_bucket{le=\"+Inf\"} 100\n\
+process_resident_memory_bytes 2.5e+07\n";
 
 fn scrape() -> Scrape {
     Scrape::new(&ScrapeSettings::default(), Clock::system(), Guard::Loopback, Wire::Network).unwrap()
@@ -40,9 +41,10 @@ async fn sums_a_page_into_counters() {
     assert!(read.ok && read.reason.is_none(), "{read:?}");
     let latency = [("+Inf".to_owned(), 100.0), ("0.1".to_owned(), 80.0)].into();
     let counts = Counts { requests: Some(100.0), errors: Some(5.0), latency: Some(latency) };
-    let [Observed { what: Observation::Counters { pod, counts: found }, .. }] = &read.observed[..] else {
+    let [Observed { what: Observation::Counters { pod, counts: found }, .. }, memory] = &read.observed[..] else {
         panic!("{read:?}")
     };
+    assert_eq!(memory.what, Observation::Memory { pod: PodId::new("shop", "checkout-old-1"), bytes: 2.5e7 });
     assert_eq!((pod.to_string().as_str(), found), ("shop/checkout-old-1", &counts));
     assert_eq!(scrape.malformed(), 1);
     assert_eq!(server.seen()[0].path, "/internal/metrics?all=1");
@@ -81,7 +83,7 @@ async fn ready_pods_that_do_not_answer_blind_the_read_and_others_do_not() {
     trial.pods[1].ready = false;
     let read = scrape().read_all(&[trial]).await;
     assert!(read.ok, "a pod that is not Ready says nothing about our sight: {read:?}");
-    assert_eq!(read.observed.len(), 1);
+    assert_eq!(read.observed.len(), 2, "its counters and its memory");
     assert!(read.reason.unwrap().contains("1 × connection refused"));
 }
 

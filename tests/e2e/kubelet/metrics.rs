@@ -31,6 +31,7 @@ impl Metrics {
         let mut text = String::with_capacity(2048);
         let _ =
             writeln!(text, "# HELP app_info What runs.\n# TYPE app_info gauge\napp_info{{version=\"{version}\"}} 1");
+        text.push_str("# TYPE process_resident_memory_bytes gauge\nprocess_resident_memory_bytes 33554432\n");
         text.push_str("# HELP http_requests_total Requests answered.\n# TYPE http_requests_total counter\n");
         for (code, value) in [("200", get(&self.ok)), ("500", get(&self.failed))] {
             // As with promhttp, a code that never occurred has no series.

@@ -242,6 +242,7 @@ impl Draft {
             waiting: self.waiting,
             exit_code: self.exit.or(self.ended.as_ref().map(code)),
             oom_killed: self.ended.as_deref() == Some("OOMKilled"),
+            memory_limit: None,
             deleted: self.leaving,
             created: self.created,
             ready_since: self.since.filter(|_| ready),

@@ -1,7 +1,12 @@
 //! Reads the stretches around rollouts, a slice at a time: what comes out is a trace, in order of time.
 
 use super::{
-    super::{Prometheus, Series, promql::Scope, sanity::STALE},
+    super::{
+        Prometheus, Series,
+        plan::{Part, Plan},
+        promql::Scope,
+        sanity::STALE,
+    },
     HistoryError, MOMENT, Rollout, TRIES,
     asks::{self, Witness, on_grid, parts},
     crowd::Crowd,
@@ -298,7 +303,9 @@ impl Reader {
             target.pods = ours.map(|(_, pod)| pod_target(pod, only, &target.workload)).collect();
         }
         let step = Duration::from_secs(self.step);
-        let counters = self.prometheus.past(&targets, (from, to), step, &mut self.totals).await?;
+        // What a pod might hold is not known of the past, so what it held tells nothing.
+        let plan = Plan::of(&targets).without(Part::Memory);
+        let counters = self.prometheus.past(&targets, &plan, (from, to), step, &mut self.totals).await?;
         // Nothing is told before everything was read: a part that is asked again is told once.
         if self.witness == Witness::Cluster {
             self.crowd.stood(&states, only, observed);
