@@ -11,9 +11,9 @@ use super::{
     roster::Pod,
     scene::Compared,
     trial::Trial,
-    tuning::{LEVEL, SOME_TRAFFIC},
+    tuning::{LEVEL, SOME_TRAFFIC, STUCK},
 };
-use crate::domain::{FailReason, HoldReason, LatencyLimit, Seconds};
+use crate::domain::{FailReason, HoldReason, Kind, LatencyLimit, Seconds};
 
 /// A share for people: `8.1 %`, `0.3 %`, `12 %`; two digits, three near 100 %.
 pub(super) fn percent(share: f64) -> String {
@@ -218,8 +218,10 @@ pub(super) fn baked(trial: &Trial, baked: Baked, t: Seconds) -> String {
     let (so_far, limit) = (so_far(trial), percent(trial.rules.errors.max));
     let min = trial.rules.min_requests;
     match baked {
-        Baked::NotReady if new.is_empty() => "No new pod has been seen yet.".to_owned(),
-        Baked::NotReady => format!("{ready} of {} Ready{so_far}.", plural(new.len(), "new pod")),
+        Baked::NotReady if new.is_empty() => format!("No new pod has been seen yet.{}", in_the_way(trial, t)),
+        Baked::NotReady => {
+            format!("{ready} of {} Ready{so_far}.{}", plural(new.len(), "new pod"), in_the_way(trial, t))
+        }
         Baked::Baking(_) if strongest(trial) >= 1.0 => format!(
             "{ready} of {} Ready{so_far}; evidence against it is {:.1} of {LEVEL:.1}.",
             plural(new.len(), "new pod"),
@@ -259,6 +261,20 @@ pub(super) fn baked(trial: &Trial, baked: Baked, t: Seconds) -> String {
             duration(left)
         ),
         Baked::Pass => format!("All {} Ready for {}{so_far}.", plural(new.len(), "new pod"), duration(age)),
+    }
+}
+
+/// A StatefulSet waits for a pod of an earlier revision that will never be Ready, and does not replace it
+/// (kubernetes/kubernetes#67250): a person has to.
+fn in_the_way(trial: &Trial, t: Seconds) -> String {
+    let stuck = |pod: &&Pod| !pod.state.ready && (pod.looping.is_some() || pod.stuck_for(t) >= STUCK);
+    let mut old = trial.roster.not_of(&trial.to).filter(stuck);
+    match old.next() {
+        Some(pod) if trial.workload.kind == Kind::StatefulSet => format!(
+            " {} of an earlier revision is stuck, and a StatefulSet waits for it: delete that pod.",
+            pod.state.pod.name
+        ),
+        _ => String::new(),
     }
 }
 

@@ -85,6 +85,11 @@ impl Pod {
         self.state.waiting.as_deref() == Some(reason)
     }
 
+    /// For how long its container could not be started.
+    pub(super) fn stuck_for(&self, t: Seconds) -> Seconds {
+        self.stuck.map_or(0.0, |(_, since, _)| t - since)
+    }
+
     /// Whether it came with the rollout that began at `t0`. A pod whose creation is unknown did so
     /// when it was first seen after that.
     pub(super) fn came_with(&self, t0: Seconds) -> bool {

@@ -62,7 +62,7 @@ pub(super) const NOW: Seconds = 60.0;
 pub(super) const COLD_START: Seconds = 45.0;
 /// How many nats the share that warm pods show must explain them better than the limit does, while cold ones serve
 /// beside them: one bad request of ten is nothing.
-pub(super) const WARM: f64 = 1.5;
+pub(super) const WARM: f64 = 3.0;
 /// A conviction is only released by a ratio within the limit over this time (hysteresis), or by
 /// evidence below half the level.
 pub(super) const RELEASE: Seconds = 180.0;

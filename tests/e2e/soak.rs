@@ -166,6 +166,7 @@ impl Soaking {
             let text = async { http.get(format!("http://{listen}/metrics")).send().await?.text().await }.await;
             let text = text.map_err(|e| e.to_string())?;
             if !text.lines().any(|line| line == "lastgood_trials 0") {
+                verdict::clear_the_way(seen).await.map_err(|e| e.to_string())?;
                 return Err("a rollout is under watch".into());
             }
             match verdict::unfinished(seen, &deployed).await.map_err(|e| e.to_string())?.first() {

@@ -367,3 +367,25 @@ fn memory_that_grows_towards_its_limit_is_in_the_table() {
     assert_eq!(memory(0.0, 0.0, limit), None, "it does not grow");
     assert_eq!(memory(0.0, 2.0, None), None, "there is no limit to run into");
 }
+
+#[test]
+fn a_pod_that_a_stateful_set_waits_for_is_named() {
+    let said = |kind| {
+        let id = WorkloadId::new("shop", kind, "db");
+        let mut docket = Docket::new();
+        docket.open(T0, id.clone(), "a".into(), "b".into(), rules());
+        for t in [T0 + 1.0, T0 + 40.0, T0 + 70.0] {
+            let mut pod = PodState::new(PodId::new("shop", "db-1"), id.clone(), "a".into());
+            pod.waiting = Some("ErrImagePull".into());
+            docket.observe(&Observed { t, what: Observation::Pod(pod) });
+            docket.judge(t);
+        }
+        docket.judge(T0 + 75.0).remove(0).explanation
+    };
+    let text = said(Kind::StatefulSet);
+    assert!(
+        text.ends_with("db-1 of an earlier revision is stuck, and a StatefulSet waits for it: delete that pod."),
+        "{text}"
+    );
+    assert_eq!(said(Kind::Deployment), "No new pod has been seen yet.");
+}

@@ -26,6 +26,26 @@ pub(super) async fn unfinished(run: &Run<'_>, deployed: &BTreeMap<String, String
     Ok(open)
 }
 
+/// A StatefulSet never replaces a pod of an earlier revision that will not be Ready. Where it was the team that went
+/// on to another version, it is not for Lastgood to do so: a person deletes that pod, as `explain` says.
+pub(super) async fn clear_the_way(run: &Run<'_>) -> Result<()> {
+    for workload in run.story.workloads.iter().filter(|workload| workload.kind == "StatefulSet") {
+        let wanted = &run.live(&workload.name).await?["status"]["updateRevision"];
+        for pod in
+            run.get(&["pods", "-l", &format!("app={}", workload.name)]).await?["items"].as_array().into_iter().flatten()
+        {
+            let waiting = pod["status"]["containerStatuses"][0]["state"]["waiting"]["reason"].as_str();
+            let stuck = matches!(waiting, Some("ImagePullBackOff" | "ErrImagePull" | "CrashLoopBackOff"));
+            if stuck && pod["metadata"]["labels"]["controller-revision-hash"] != *wanted {
+                let name = pod["metadata"]["name"].as_str().unwrap_or_default();
+                println!("a person deletes {name}, which is in the way");
+                run.kubectl(&["delete", "pod", name, "--wait=false"]).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Everything that is wrong at the end.
 pub(super) async fn faults(run: &Run<'_>, deployed: &BTreeMap<String, String>) -> Result<Vec<String>> {
     let mut faults = unfinished(run, deployed).await?;
