@@ -252,11 +252,12 @@ impl Evidence {
     }
 
     /// Whether it is no cold start: pods that are past theirs are bad beyond chance, and not clearly less than
-    /// those that are not. Where all are warm there is nothing to tell.
+    /// those that are not. Where all are warm by now, what cold ones left behind does not convict by a hair.
     fn warm_tell(&self, all: Tally, warm: Tally) -> bool {
         let mut cold = all;
         cold -= warm;
-        cold.total < 1.0 || self.hypothesis.best_lr(warm) >= WARM && split::log_split(cold, warm) < ALIKE
+        let tell = self.hypothesis.best_lr(warm);
+        if cold.total < 1.0 { tell >= WARM_ALONE } else { tell >= WARM && split::log_split(cold, warm) < ALIKE }
     }
 
     /// Keeps of each pod what the segments keep.

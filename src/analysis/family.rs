@@ -71,7 +71,6 @@ impl Errors {
         before: &Baseline,
         rules: &Rules,
     ) {
-        let cold = COLD_START.min(rules.watch.as_secs_f64() / 4.0);
         let shares: Vec<Share> = pods
             .iter()
             .filter(|pod| pod.pending.total > 0.0)
@@ -79,7 +78,7 @@ impl Errors {
                 pod: pod.serial,
                 new: sides.on_trial(pod),
                 unproved: sides.unproved(pod),
-                warm: pod.first_ready.is_some_and(|ready| tick.from >= ready + cold),
+                warm: pod.first_ready.is_some() && !pod.cold,
                 ready: pod.first_ready,
                 tally: pod.pending,
             })

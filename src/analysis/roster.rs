@@ -36,6 +36,8 @@ pub(super) struct Pod {
     pub(super) usage: Usage,
     /// Counts since the last tick.
     pub(super) pending: Tally,
+    /// Whether any of it may be of its cold start.
+    pub(super) cold: bool,
     pub(super) pending_latency: Option<Histogram>,
 }
 
@@ -68,6 +70,7 @@ impl Pod {
             histogram: HistogramCounter::default(),
             usage: Usage::default(),
             pending: Tally::default(),
+            cold: false,
             pending_latency: None,
         }
     }
@@ -196,6 +199,7 @@ impl Pod {
 
     pub(super) fn drop_pending(&mut self) {
         self.pending = Tally::default();
+        self.cold = false;
         self.pending_latency = None;
     }
 

@@ -228,6 +228,7 @@ impl Trial {
 
     fn counters(&mut self, t: Seconds, id: &PodId, counts: &Counts, interval: Seconds) {
         let (t0, warm_up) = (self.t0, self.at_most_a_quarter(WARM_UP));
+        let cold_start = self.at_most_a_quarter(COLD_START);
         let Some(pod) = self.roster.get_mut(id) else {
             self.skipped += 1;
             return;
@@ -278,6 +279,7 @@ impl Trial {
             && (from.is_some() || whole)
         {
             pod.pending += tally;
+            pod.cold |= from.is_none_or(|from| from < ready + cold_start);
         }
         let mut answered = 0.0_f64;
         if let Some((from, requests)) = read.requests

@@ -56,13 +56,16 @@ pub(super) const FADE: Seconds = 300.0;
 pub(super) const FADE_SILENT: Seconds = 1200.0;
 /// The user's rule must hold now: ratio over this time (2.3, fire1).
 pub(super) const NOW: Seconds = 60.0;
-/// Errors short of catastrophic must also show on pods that have been Ready for this long (a
-/// quarter of a short watch): a cold start that each pod of a rolling update repeats is one burst
-/// after another, and each is as harmless as the first (S14; the burst that 2.3 tolerates is 45 s).
-pub(super) const COLD_START: Seconds = 45.0;
+/// Errors short of catastrophic must also show in readings that begin this long after their pods were Ready (a
+/// quarter of a short watch): a cold start that each pod of a rolling update repeats is one burst after another, and
+/// each is as harmless as the first (S14: 30 s, A21: 40 s). By readings, not by looks: one that was missed makes the
+/// next one reach back.
+pub(super) const COLD_START: Seconds = 40.0;
 /// How many nats the share that warm pods show must explain them better than the limit does, while cold ones serve
 /// beside them: one bad request of ten is nothing.
 pub(super) const WARM: f64 = 3.0;
+/// The same when none is cold any more.
+pub(super) const WARM_ALONE: f64 = 0.5;
 /// A conviction is only released by a ratio within the limit over this time (hysteresis), or by
 /// evidence below half the level.
 pub(super) const RELEASE: Seconds = 180.0;

@@ -38,6 +38,8 @@ steps: []
 "#;
 /// After the last fault, everything must have come to its end within this time.
 const SETTLES: Duration = Duration::from_secs(300);
+/// So long a rollout is held until people see to it.
+const MENDED_AFTER: Duration = Duration::from_secs(60);
 /// From one quiet point, at which the daemon is measured, to the next.
 const QUIET_EVERY: Duration = Duration::from_secs(40);
 /// In the last part the daemon is not killed any more, so that one life is long enough to be measured.
@@ -144,6 +146,11 @@ impl Soaking {
             return Ok(());
         }
         let workload = free[self.chance.of(free.len())].clone();
+        self.deploy_to(run, workload, tag).await
+    }
+
+    async fn deploy_to(&mut self, run: &mut Run<'_>, workload: String, tag: &str) -> Result<()> {
+        let now = Instant::now();
         // Some deploys are overtaken by the next one, and some are left alone until they are judged.
         let rest = self.chance.between(0, if tag == "ok" { 15_000 } else { 45_000 });
         self.rests.insert(workload.clone(), now + rest);
@@ -157,24 +164,41 @@ impl Soaking {
 
     /// Waits until nothing is going on, and measures the daemon.
     async fn quiet(&mut self, run: &mut Run<'_>) -> Result<()> {
+        // Two images that do not exist at once look like a registry that is down: that is held, and told, and people
+        // mend it.
+        while let Some(held) = self.end_or_hold(run).await? {
+            println!("a person mends {held}, whose rollout is held");
+            self.deploy_to(run, held, "ok").await?;
+        }
+        let figures = run.daemon("main")?.figures()?;
+        self.figures.add(&figures)
+    }
+
+    /// Waits until nothing is going on; or else for a workload whose rollout has been held for a minute.
+    async fn end_or_hold(&mut self, run: &mut Run<'_>) -> Result<Option<String>> {
         let daemon = run.daemon("main")?;
-        let (listen, figures) = (daemon.listen, daemon.figures()?);
+        let listen = daemon.listen;
         let http = run.stage.plane.http.clone();
         let deployed = self.deployed.clone();
         let seen = &*run;
+        let mut held: BTreeMap<String, Instant> = BTreeMap::new();
         wait::until("everything has come to its end", SETTLES, async || {
-            let text = async { http.get(format!("http://{listen}/metrics")).send().await?.text().await }.await;
-            let text = text.map_err(|e| e.to_string())?;
+            let ask = async |path: &str| http.get(format!("http://{listen}{path}")).send().await?.text().await;
+            let text = ask("/metrics").await.map_err(|e| e.to_string())?;
             if !text.lines().any(|line| line == "lastgood_trials 0") {
                 verdict::clear_the_way(seen).await.map_err(|e| e.to_string())?;
-                return Err("a rollout is under watch".into());
+                let snapshot = ask("/api/v1/snapshot").await.map_err(|e| e.to_string())?;
+                let now = verdict::held(&snapshot);
+                held.retain(|name, _| now.contains(name));
+                now.into_iter().for_each(|name| _ = held.entry(name).or_insert_with(Instant::now));
+                let long = held.iter().find(|(_, since)| since.elapsed() > MENDED_AFTER);
+                return long.map(|(name, _)| Some(name.clone())).ok_or("a rollout is under watch".into());
             }
             match verdict::unfinished(seen, &deployed).await.map_err(|e| e.to_string())?.first() {
                 Some(first) => Err(first.clone().into()),
-                None => Ok(()),
+                None => Ok(None),
             }
         })
-        .await?;
-        self.figures.add(&figures)
+        .await
     }
 }

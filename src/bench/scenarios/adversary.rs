@@ -180,4 +180,10 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         w.fault(NEW, FIRST_REQUEST, Effect::Slower(0.5));
         w
     }),
+    scenario("A21", "each new pod fails up to half of its first 40 seconds", |r| {
+        let mut w = typical(r);
+        let share = r.between(0.15, 0.45);
+        w.cold_start(NEW, 40.0, Effect::ErrorsTo(share));
+        w
+    }),
 ];

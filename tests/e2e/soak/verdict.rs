@@ -26,6 +26,14 @@ pub(super) async fn unfinished(run: &Run<'_>, deployed: &BTreeMap<String, String
     Ok(open)
 }
 
+/// Workloads whose rollouts are held because others show the same fault.
+pub(super) fn held(snapshot: &str) -> Vec<String> {
+    let snapshot: Value = serde_json::from_str(snapshot).unwrap_or_default();
+    let shared = |w: &&Value| w["judgement"]["verdict"] == "hold" && w["judgement"]["reason"] == "shared";
+    let name = |w: &Value| Some(w["workload"].as_str()?.rsplit('/').next()?.to_owned());
+    snapshot["workloads"].as_array().into_iter().flatten().filter(shared).filter_map(name).collect()
+}
+
 /// A StatefulSet never replaces a pod of an earlier revision that will not be Ready. Where it was the team that went
 /// on to another version, it is not for Lastgood to do so: a person deletes that pod, as `explain` says.
 pub(super) async fn clear_the_way(run: &Run<'_>) -> Result<()> {
