@@ -46,5 +46,5 @@ fn every_line_of_the_trace_format_is_one_that_is_read() {
             value["kind"].to_string()
         })
         .collect();
-    assert_eq!(kinds.len(), 12, "{kinds:?}");
+    assert_eq!(kinds.len(), 13, "{kinds:?}");
 }
