@@ -61,9 +61,10 @@ pub(super) const NOW: Seconds = 60.0;
 /// each is as harmless as the first (S14: 30 s, A21: 40 s). By readings, not by looks: one that was missed makes the
 /// next one reach back.
 pub(super) const COLD_START: Seconds = 40.0;
-/// How many nats the share that warm pods show must explain them better than the limit does, while cold ones serve
-/// beside them: one bad request of ten is nothing.
-pub(super) const WARM: f64 = 3.0;
+/// How many nats the share that warm pods show in the last minute must explain them better than the limit does, while
+/// cold ones serve beside them: as much as convicts. Errors that come in bursts make a quarter of a minute of seven
+/// nats out of nothing.
+pub(super) const WARM: f64 = LEVEL;
 /// The same when none is cold any more.
 pub(super) const WARM_ALONE: f64 = 0.5;
 /// A conviction is only released by a ratio within the limit over this time (hysteresis), or by
