@@ -292,10 +292,13 @@ impl Roster {
 
     /// The same pods for a watch after an undo: counters go on, what waits for a tick does not.
     pub(super) fn carry_over(mut self) -> Self {
-        for pod in self.pods.values_mut() {
-            pod.drop_pending();
-        }
+        self.drop_pending();
         self
+    }
+
+    /// Drops what waits for a tick.
+    pub(super) fn drop_pending(&mut self) {
+        self.pods.values_mut().for_each(Pod::drop_pending);
     }
 
     /// The same pods for another trial: its history is fed again, so counters begin anew.

@@ -40,6 +40,8 @@ pub(super) struct Trial {
     /// Up to when what was measured stands for "before"; `t0`, unless the revision before was unproved.
     pub(super) proven: Seconds,
     pub(super) baseline: Baseline,
+    /// Requests of that which pods of `from` itself served.
+    pub(super) from_served: f64,
     pub(super) errors: Option<Errors>,
     pub(super) latency: Latency,
     pub(super) callers: Callers,
@@ -109,6 +111,7 @@ impl Trial {
             roster,
             proven,
             baseline: Baseline::new(proven),
+            from_served: 0.0,
             errors: None,
             latency: Latency::default(),
             probes: Probes::default(),
@@ -250,6 +253,10 @@ impl Trial {
             // What a pod had counted up to an earlier day says nothing of today's "before".
             let early = self.baseline.in_season(t);
             let joined = early || unproved || pod.state.created.is_some() && pod.came_with(t0);
+            let before = matches!(read.pair, Some((None, _)) if !joined) || t <= t0;
+            if let Some((_, tally)) = read.pair.filter(|_| before && !early && pod.state.revision == self.from) {
+                self.from_served += tally.total;
+            }
             match read.pair {
                 Some((None, tally)) if !joined => self.baseline.add_lifetime(tally),
                 Some((_, tally)) if t > t0 => pod.pending += tally,
@@ -318,7 +325,7 @@ impl Trial {
         self.frozen = now.outage.filter(|outage| outage.monitoring || silent).cloned();
         if self.frozen.is_some() {
             // No increment, no decay; what was read meanwhile cannot be believed.
-            self.forget_pending();
+            self.roster.drop_pending();
             self.callers.freeze(t);
             self.fresh = false;
             self.stepped = t;
@@ -334,7 +341,7 @@ impl Trial {
             let sides = Sides { to: &self.to, unproved };
             Errors::step(&mut self.errors, tick, &pods, sides, &self.baseline, &self.rules);
             self.latency.step(tick, &pods, sides, &self.baseline, &self.rules);
-            self.forget_pending();
+            self.roster.drop_pending();
             self.fresh = false;
             self.stepped = t;
         }
@@ -386,11 +393,5 @@ impl Trial {
         }
         self.latency.anew(watch);
         self.callers.anew();
-    }
-
-    fn forget_pending(&mut self) {
-        for pod in self.roster.all_mut() {
-            pod.drop_pending();
-        }
     }
 }

@@ -85,7 +85,8 @@ impl Trial {
     /// What the numbers from before the rollout say of the revision that was serving. Nothing, when they are
     /// those of an earlier one, because that revision was itself unproved.
     fn baseline_good(&self) -> Option<bool> {
-        if self.proven < self.t0 {
+        // After a restart nobody may know that it was unproved; then what was measured is that of another one.
+        if self.proven < self.t0 || self.from_served < SOME_TRAFFIC {
             return None;
         }
         let limit = self.rules.errors.max;

@@ -389,3 +389,22 @@ fn a_pod_that_a_stateful_set_waits_for_is_named() {
     );
     assert_eq!(said(Kind::Deployment), "No new pod has been seen yet.");
 }
+
+#[test]
+fn what_another_revision_measured_proves_nothing_of_the_one_before() {
+    let good = |served: &str| {
+        let mut docket = Docket::new();
+        docket.open(T0, workload(), "m".into(), "b".into(), rules());
+        let mut pod = PodState::new(PodId::new("shop", "old-0"), workload(), served.into());
+        (pod.ready, pod.created) = (true, Some(T0 - 9000.0));
+        docket.observe(&Observed { t: T0 - 600.0, what: Observation::Pod(pod) });
+        for i in 0..30 {
+            let requests = Some(100.0 * f64::from(i));
+            let counts = Counts { requests, errors: Some(0.0), latency: None };
+            let what = Observation::Counters { pod: PodId::new("shop", "old-0"), counts };
+            docket.observe(&Observed { t: T0 - 500.0 + 15.0 * f64::from(i), what });
+        }
+        docket.judge(T0 + 10.0).remove(0).baseline_good
+    };
+    assert_eq!((good("m"), good("a")), (Some(true), None));
+}
