@@ -178,12 +178,10 @@ fn leads(a: &(WorkloadId, Seconds, Conviction), b: &(WorkloadId, Seconds, Convic
 
 /// Holds what convicts until another rollout is undone.
 fn yield_to(draft: &mut Draft, first: &WorkloadId, below: bool) {
-    let what = if below {
-        "which it calls, fails as well and is undone first"
-    } else {
-        "which fails as well, is undone first"
-    };
-    hold(draft, HoldReason::Dependency, &format!("{first}, {what}; this is measured again after that"));
+    // Not "is undone first": whether that one may be undone is not known here.
+    let which = if below { "which it calls, fails as well and" } else { "which fails as well," };
+    let why = format!("{first}, {which} comes first; once that is undone, this is measured again");
+    hold(draft, HoldReason::Dependency, &why);
     draft.blamed = Some(first.clone());
 }
 

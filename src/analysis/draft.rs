@@ -8,6 +8,7 @@ use super::{
     facts::{Common, Fact},
     gates::{self, Gate, Surroundings},
     health::Answer,
+    roster::Pod,
     scene::{Compared, Stance},
     series::Series,
     trial::Trial,
@@ -183,7 +184,9 @@ impl Trial {
         }
         let Some(onset) = evidence.onset() else { return Said::plain(Opinion::Open) };
         let history = if reason == FailReason::Errors { self.baseline.history() } else { Series::default() };
-        let around = Surroundings { roster: &self.roster, before, history: &history, t };
+        let lately = |pod: &&Pod| pod.state.ready && pod.first_ready.is_some_and(|at| t - at < 2.0 * self.cadence);
+        let due: Vec<u32> = self.roster.of(&self.to).filter(lately).map(|pod| pod.serial).collect();
+        let around = Surroundings { roster: &self.roster, before, history: &history, due: &due, t };
         let second = second.map(|said| format!(", and {said}")).unwrap_or_default();
         let sentence = format!("{}{second}", text(onset.new, onset.old));
         let opinion = match gates::pass(evidence, &onset, &around) {

@@ -34,6 +34,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) before: Tally,
     /// The half hour before it, in order of time.
     pub(super) history: &'a Series,
+    /// New pods that became Ready so lately that a reading of them is still to come.
+    pub(super) due: &'a [u32],
     pub(super) t: Seconds,
 }
 
@@ -151,9 +153,11 @@ fn by_node(
             sums.old += tally;
         }
     }
-    let bad: f64 = nodes.values().map(|sums| sums.new.bad).sum();
-    let worst = nodes.iter().max_by(|a, b| a.1.new.bad.total_cmp(&b.1.new.bad));
-    let culprit = worst.filter(|(_, sums)| bad > 0.0 && sums.new.bad > NODE_SHARE * bad);
+    // What the limit allows is no node's fault: cold starts elsewhere must not hide the one that fails.
+    let excess = |sums: &NodeSums| (sums.new.bad - evidence.theta() * sums.new.total).max(0.0);
+    let all: f64 = nodes.values().map(excess).sum();
+    let worst = nodes.iter().max_by(|a, b| excess(a.1).total_cmp(&excess(b.1)));
+    let culprit = worst.filter(|(_, sums)| all > 0.0 && excess(sums) > NODE_SHARE * all);
     (culprit.map(|(node, sums)| (node.clone(), sums.clone())), nodes)
 }
 
@@ -167,47 +171,68 @@ fn concentration(evidence: &Evidence, onset: &Onset, around: &Surroundings<'_>) 
         .collect();
     let serving = around.roster.all().filter(|pod| pods.iter().any(|(serial, _)| *serial == pod.serial)).count();
     if serving < CROWD {
+        let suspect = pods.iter().max_by(|a, b| a.1.bad.total_cmp(&b.1.bad)).map(|(serial, _)| *serial);
+        let mut others = pods.iter().filter(|(serial, tally)| Some(*serial) != suspect && tally.total >= SOME_TRAFFIC);
+        let due = around.due.iter().filter(|due| Some(**due) != suspect).count();
+        if others.next().is_none() && due > 0 {
+            return Gate::Wait(format!("{due} more of the new pods are Ready and hardly read yet: it may be one pod"));
+        }
         return Gate::Open;
+    }
+    let rest = |gone: &[u32]| pods.iter().filter(|(s, _)| !gone.contains(s)).map(|(_, t)| *t).sum::<Tally>();
+    let without = |gone: &[u32], its: Tally| {
+        let (left, log) = (rest(gone), evidence.without(gone));
+        let bad = left.ratio().is_some_and(|ratio| ratio > theta);
+        // What is bad alike need not be convicted without its worst: the worst of several is the worst by chance, too.
+        match (bad, log >= LEVEL / 2.0 || log > 0.0 && split::log_split(its, left) < ALIKE) {
+            (true, true) => Left::Convicts,
+            // Clean others are an answer; few requests of the others are none yet.
+            (true, false) if log > 0.0 => Left::Unsettled,
+            _ => Left::Clean(left),
+        }
+    };
+    let (culprit, all) = by_node(evidence, onset, around);
+    if let Some((node, sums)) = culprit.filter(|(_, sums)| sums.pods.len() > 1)
+        && all.iter().any(|(name, s)| *name != node && s.new.total >= 1.0)
+    {
+        match without(&sums.pods, sums.new) {
+            Left::Convicts => {}
+            Left::Clean(left) if left.total >= SOME_TRAFFIC => {
+                let left = text_of(left);
+                let text = format!("the failing pods share node {node}, new pods elsewhere are clean ({left})");
+                return Gate::Hold(HoldReason::Node, text);
+            }
+            _ => return Gate::Wait(format!("new pods outside node {node} have not served enough to tell")),
+        }
     }
     let excess = |tally: &Tally| tally.bad - theta * tally.total;
     let Some((worst, its)) = pods.iter().max_by(|a, b| excess(&a.1).total_cmp(&excess(&b.1))) else {
         return Gate::Open;
     };
-    let rest = |gone: &[u32]| pods.iter().filter(|(s, _)| !gone.contains(s)).map(|(_, t)| *t).sum::<Tally>();
-    let holds =
-        |gone: &[u32]| evidence.without(gone) >= LEVEL / 2.0 && rest(gone).ratio().is_some_and(|ratio| ratio > theta);
-    let left = rest(&[*worst]);
-    // Pods that are bad alike need not each be convicted: the worst of several is the worst by chance, too.
-    let alike = evidence.without(&[*worst]) > 0.0
-        && left.ratio().is_some_and(|ratio| ratio > theta)
-        && split::log_split(*its, left) < ALIKE;
-    if !holds(&[*worst]) && !alike {
-        // Clean others are an answer; few requests of the others are none yet.
-        if evidence.without(&[*worst]) > 0.0 && left.ratio().is_some_and(|ratio| ratio > theta) {
-            return Gate::Wait("the other new pods have not served enough to tell whether it is one pod".to_owned());
+    match without(&[*worst], *its) {
+        Left::Convicts => Gate::Open,
+        Left::Unsettled => {
+            Gate::Wait("the other new pods have not served enough to tell whether it is one pod".to_owned())
         }
-        let name = around.roster.by_serial(*worst).map_or("one pod", |pod| pod.state.pod.name.as_str());
-        let text = format!(
-            "{name} alone of {} new pods fails ({}), the others do not ({})",
-            pods.len(),
-            text_of(*its),
-            text_of(left)
-        );
-        return Gate::Hold(HoldReason::OnePod, text);
-    }
-    let (culprit, all) = by_node(evidence, onset, around);
-    if let Some((node, sums)) = culprit {
-        let elsewhere = all.iter().filter(|(name, s)| **name != node && s.new.total >= 1.0).count();
-        if elsewhere > 0 && !holds(&sums.pods) {
-            let left = rest(&sums.pods);
-            if left.total < SOME_TRAFFIC {
-                return Gate::Wait(format!("new pods outside node {node} have not served enough to tell"));
-            }
-            let text = format!("the failing pods share node {node}, new pods elsewhere are clean ({})", text_of(left));
-            return Gate::Hold(HoldReason::Node, text);
+        Left::Clean(left) => {
+            let name = around.roster.by_serial(*worst).map_or("one pod", |pod| pod.state.pod.name.as_str());
+            let text = format!(
+                "{name} alone of {} new pods fails ({}), the others do not ({})",
+                pods.len(),
+                text_of(*its),
+                text_of(left)
+            );
+            Gate::Hold(HoldReason::OnePod, text)
         }
     }
-    Gate::Open
+}
+
+/// What is left of the evidence without some of the new pods.
+enum Left {
+    Convicts,
+    /// It points the same way, with too few requests to convict.
+    Unsettled,
+    Clean(Tally),
 }
 
 /// Gate 1 where old and new pods have not served long enough beside each other to be told apart.

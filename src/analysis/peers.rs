@@ -78,6 +78,7 @@ impl PeerWatch {
         let telling = if asked.reason == FailReason::Latency { &all[1..2] } else { &all[..] };
         match first {
             Some(found) => Told::Broken(found),
+            None if all.contains(&Told::Rising) => Told::Rising,
             None if telling.contains(&Told::Fine) => Told::Fine,
             None => Told::TooLittle,
         }

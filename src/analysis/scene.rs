@@ -49,6 +49,8 @@ pub(super) struct Scene<'a> {
 pub(super) struct Compared {
     pub(super) told: usize,
     pub(super) broken: usize,
+    /// Those on their way to that, and callers that seem to have broken before us.
+    pub(super) rising: usize,
 }
 
 /// What stands against blaming a trial.
@@ -101,11 +103,11 @@ impl Scene<'_> {
             let blamed = culprit.rolled_out.then(|| culprit.id.clone());
             return open(Gate::Hold(HoldReason::Dependency, culprit.why), blamed);
         }
-        if compared.told >= PEERS_LEAST && compared.broken > 0 && self.t - case.onset < PEERS_SETTLE {
-            let text = format!(
-                "{} of {} workloads without a rollout broke in the same minutes; whether more do is waited for",
-                compared.broken, compared.told
-            );
+        let troubled = compared.broken + compared.rising;
+        if compared.told >= PEERS_LEAST && troubled > 0 && self.t - case.onset < PEERS_SETTLE {
+            let how = if compared.rising > 0 { "broke or begin to break" } else { "broke" };
+            let text =
+                format!("{troubled} other workloads {how} in the same minutes; whether more of them do is waited for");
             return open(Gate::Wait(text), None);
         }
         if let Some((since, why)) = self.unread
@@ -125,18 +127,23 @@ impl Scene<'_> {
         open(Gate::Open, None)
     }
 
-    /// Gate 2: who else broke in the same minutes. Who calls us breaks because of us, and is not asked.
+    /// Gate 2: who else broke in the same minutes. Who calls us breaks because of us: it is no witness, but where it
+    /// seems to have broken clearly before us, a reason to look twice.
     fn compare(&self, me: &WorkloadId, asked: &Ask<'_>) -> (Compared, Vec<&WorkloadId>) {
         let callers = self.graph.callers(me);
         let mut compared = Compared::default();
         let mut broken = Vec::new();
-        for (id, peer) in self.peers.all().filter(|(id, _)| *id != me && !callers.contains(id)) {
-            match peer.told(asked) {
-                Told::TooLittle => continue,
-                Told::Fine => {}
+        for (id, peer) in self.peers.all().filter(|(id, _)| *id != me) {
+            let told = peer.told(asked);
+            match told {
+                Told::Broken(found) if callers.contains(id) => {
+                    compared.rising += usize::from(found.onset < asked.onset - ONSET_SLACK);
+                }
                 Told::Broken(_) => broken.push(id),
+                Told::Rising if !callers.contains(id) => compared.rising += 1,
+                _ => {}
             }
-            compared.told += 1;
+            compared.told += usize::from(told != Told::TooLittle && !callers.contains(id));
         }
         // A rollout that was over long before is a witness like any other.
         let settled = |s: &&Stance| s.workload != *me && s.measured && s.t0 < asked.onset - BEFORE;

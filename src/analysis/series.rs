@@ -133,6 +133,8 @@ pub(super) enum Told {
     /// Too little was counted to tell.
     TooLittle,
     Fine,
+    /// Not broken beyond chance yet, but on its way there.
+    Rising,
     Broken(Break),
 }
 
@@ -159,14 +161,18 @@ pub(super) fn ask(series: &Series, question: &Question) -> Told {
         Some((ratio, highest)) if ratio > question.limit => question.limit.max(highest),
         _ => question.limit,
     };
-    let mut broken = above(&window, own, own);
+    let own = above(&window, own, own);
+    let mut broken = own.filter(|(log, _)| *log >= PEER_LEVEL);
     if let (None, Some(shift), Some(usual), Some(highest)) = (broken, question.shift, usual, highest)
         && before.total >= RECOVERY_REQUESTS
     {
-        broken = above(&window, highest.max(1e-4), usual + shift / 2.0);
+        broken = above(&window, highest.max(1e-4), usual + shift / 2.0).filter(|(log, _)| *log >= PEER_LEVEL);
     }
-    if let Some((onset, after)) = broken {
+    if let Some((_, (onset, after))) = broken {
         return Told::Broken(Break { onset, after, before });
+    }
+    if own.is_some_and(|(log, _)| log >= PEER_RISING) {
+        return Told::Rising;
     }
     // Had it broken as ours did, it would show by now.
     let since: Tally = window.iter().filter(|(t, _)| *t >= question.onset - PEER_BIN).map(|(_, tally)| *tally).sum();
@@ -174,8 +180,8 @@ pub(super) fn ask(series: &Series, question: &Question) -> Told {
     if expected >= PEER_EXPECTED { Told::Fine } else { Told::TooLittle }
 }
 
-/// The start since which the share of bad requests lies above `theta` beyond chance and above `least`.
-fn above(window: &[(Seconds, Tally)], theta: f64, least: f64) -> Option<(Seconds, Tally)> {
+/// The start since which the share of bad requests lies above `theta` and above `least`, and the evidence of any start.
+fn above(window: &[(Seconds, Tally)], theta: f64, least: f64) -> Option<(f64, (Seconds, Tally))> {
     if !(theta > 0.0 && theta < GRID_MAX) {
         return None;
     }
@@ -183,8 +189,7 @@ fn above(window: &[(Seconds, Tally)], theta: f64, least: f64) -> Option<(Seconds
     let logs = starts(window, &hypothesis).map(|(log, _, _)| log).collect::<Vec<f64>>();
     let mixed = log_sum_exp(logs.iter().copied()) - (logs.len().max(1) as f64).ln();
     let (_, onset, after) = loudest(window, &hypothesis)?;
-    let enough = after.ratio().is_some_and(|ratio| ratio > theta && ratio > least);
-    (mixed >= PEER_LEVEL && enough).then_some((onset, after))
+    after.ratio().is_some_and(|ratio| ratio > theta && ratio > least).then_some((mixed, (onset, after)))
 }
 
 /// Every bin as a start, the last first: log likelihood ratio of all since, when, and what that is.

@@ -390,6 +390,28 @@ fn s30_a_bad_node_is_not_the_revision() {
 }
 
 #[test]
+fn a_bad_node_is_found_though_pods_elsewhere_fail_a_little() {
+    // Two of eight are on the bad node and have less than four fifths of the failures.
+    let mut story = Story::with(19, FINE, 0);
+    for i in 0..8 {
+        story.add(&format!("b-{i}"), "b", &format!("n{}", i % 4), T0 + 1.0, Some(T0 + 10.0));
+    }
+    let bad = |pod: &str, _| if ["b-0", "b-4"].contains(&pod) { 0.3 } else { 0.03 };
+    let end = story.never_fails(600.0, &|pod, t| Does { errors: bad(pod, t), ..FINE });
+    assert_eq!(end.verdict, Verdict::Hold(HoldReason::Node), "{}", end.explanation);
+    // Where all are bad alike, or bad on every node, it is no node's doing.
+    for elsewhere in [0.3, 0.12] {
+        let mut story = Story::with(20, FINE, 0);
+        for i in 0..8 {
+            story.add(&format!("b-{i}"), "b", &format!("n{}", i % 4), T0 + 1.0, Some(T0 + 10.0));
+        }
+        let bad = |pod: &str, _| if ["b-0", "b-4"].contains(&pod) { 0.3 } else { elsewhere };
+        let end = story.until(600.0, &|pod, t| Does { errors: bad(pod, t), ..FINE }, &mut |_| ());
+        assert_eq!(end.verdict, Verdict::Fail(FailReason::Errors), "{elsewhere}: {}", end.explanation);
+    }
+}
+
+#[test]
 fn outage_of_both_versions_is_held_and_new_alone_is_not() {
     let mut story = Story::new(18, FINE);
     story.add("b-0", "b", "n7", T0 + 1.0, Some(T0 + 10.0));

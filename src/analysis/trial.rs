@@ -37,8 +37,8 @@ pub(super) struct Trial {
     pub(super) to: Revision,
     pub(super) rules: Arc<Rules>,
     pub(super) roster: Roster,
-    /// Up to when what was measured stands for "before"; `t0`, unless the revision before was unproved.
-    pub(super) proven: Seconds,
+    /// `from`, unless it was proved: then its life says nothing of "before".
+    pub(super) unproved: Option<Revision>,
     pub(super) baseline: Baseline,
     /// Requests of that which pods of `from` itself served.
     pub(super) from_served: f64,
@@ -75,7 +75,7 @@ pub(super) struct Trial {
     waiting: Option<(WorkloadId, Seconds)>,
     last_counters: Option<Seconds>,
     /// How often counters are read, which may be less often than ticks are made.
-    cadence: Seconds,
+    pub(super) cadence: Seconds,
     fresh: bool,
     /// Up to when the tests have seen everything.
     stepped: Seconds,
@@ -97,7 +97,8 @@ impl Trial {
         rules: Arc<Rules>,
         roster: Roster,
     ) -> Self {
-        let mut facts = Facts::new((proven < t0).then_some(&from));
+        let unproved = (proven < t0).then(|| from.clone());
+        let mut facts = Facts::new(unproved.as_ref());
         for pod in roster.all().filter(|pod| pod.state.revision != to) {
             facts.old_pod(pod.updated, pod);
         }
@@ -109,7 +110,7 @@ impl Trial {
             callers: Callers::new(t0, &rules),
             rules,
             roster,
-            proven,
+            unproved,
             baseline: Baseline::new(proven),
             from_served: 0.0,
             errors: None,
@@ -249,7 +250,7 @@ impl Trial {
         if pod.state.revision != self.to {
             // Old pods: before the rollout they are the baseline, after it the comparison.
             // The life of an unproved revision is no baseline either.
-            let unproved = self.proven < t0 && pod.state.revision == self.from;
+            let unproved = self.unproved.as_ref() == Some(&pod.state.revision);
             // What a pod had counted up to an earlier day says nothing of today's "before".
             let early = self.baseline.in_season(t);
             let joined = early || unproved || pod.state.created.is_some() && pod.came_with(t0);
@@ -337,8 +338,7 @@ impl Trial {
         if self.fresh || !running || t - from > gap {
             let tick = Tick { from, t, rise: (t - from).min(gap) };
             let pods: Vec<&Pod> = self.roster.all().collect();
-            let unproved = (self.proven < self.t0).then_some(&self.from);
-            let sides = Sides { to: &self.to, unproved };
+            let sides = Sides { to: &self.to, unproved: self.unproved.as_ref() };
             Errors::step(&mut self.errors, tick, &pods, sides, &self.baseline, &self.rules);
             self.latency.step(tick, &pods, sides, &self.baseline, &self.rules);
             self.roster.drop_pending();

@@ -192,6 +192,8 @@ pub(super) const PEER_MEMORY: Seconds = 2400.0;
 pub(super) const PEER_ONSET: Seconds = 180.0;
 /// Evidence that makes a peer's break more than chance: ln 100. Two of three peers at least must show it.
 pub(super) const PEER_LEVEL: f64 = 4.605_170_185_988_091;
+/// Evidence with which a peer is on its way there: ln 10.
+pub(super) const PEER_RISING: f64 = std::f64::consts::LN_10;
 /// Bad requests that a peer would show by now had it broken as ours did; with fewer it cannot tell.
 pub(super) const PEER_EXPECTED: f64 = 3.0;
 /// Peers that gate 2 needs, the share of them that must break, and how many at least (2.5.2).

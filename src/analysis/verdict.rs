@@ -86,7 +86,7 @@ impl Trial {
     /// those of an earlier one, because that revision was itself unproved.
     fn baseline_good(&self) -> Option<bool> {
         // After a restart nobody may know that it was unproved; then what was measured is that of another one.
-        if self.proven < self.t0 || self.from_served < SOME_TRAFFIC {
+        if self.unproved.is_some() || self.from_served < SOME_TRAFFIC {
             return None;
         }
         let limit = self.rules.errors.max;
@@ -107,7 +107,7 @@ impl Trial {
     fn worse_than_before(&self) -> bool {
         let limit = self.rules.errors.max;
         let worse = |family: &Errors| family.evidence.fired() && family.evidence.theta() > limit;
-        self.proven >= self.t0 && self.errors.as_ref().is_some_and(worse)
+        self.unproved.is_none() && self.errors.as_ref().is_some_and(worse)
     }
 
     fn decide(&self, draft: &Draft) -> (Verdict, String, Option<Seconds>) {

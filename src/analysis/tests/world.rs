@@ -171,6 +171,26 @@ fn an_outage_that_reaches_most_peers_later_is_waited_for() {
 }
 
 #[test]
+fn a_caller_that_broke_before_us_is_a_reason_to_wait_and_no_witness() {
+    let undone = |first: f64, seconds: f64| {
+        let mut world = World::new(4, &NAMES, &[("web", "pay"), ("cart", "pay")]);
+        world.past(&calm);
+        world.roll("pay", false);
+        let outage = |name: &str, _: &str, _: &str, t: f64| match name {
+            "web" | "cart" if t > first => 0.3,
+            "pay" if t > 120.0 => 0.3,
+            _ => CALM,
+        };
+        failed(&world.run(seconds, &outage), "pay")
+    };
+    assert!(undone(120.0, 180.0), "what breaks with us may break because of us");
+    assert!(
+        !undone(60.0, 180.0) && undone(60.0, 240.0),
+        "what broke before us did not, but that alone excuses nothing"
+    );
+}
+
+#[test]
 fn one_peer_that_broke_by_itself_delays_a_bad_rollout_and_does_not_excuse_it() {
     let mut world = World::new(3, &NAMES, &[]);
     world.past(&calm);
