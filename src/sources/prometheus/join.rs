@@ -4,6 +4,7 @@
 //! can so never speak for another workload (safety.md fault 49).
 
 use super::{
+    MEMORY_EVERY,
     envelope::Series,
     peers::by_name,
     plan::{Group, Part},
@@ -20,8 +21,6 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Milliseconds since the epoch: a time that can be a key.
 type Millis = i64;
-/// Distance of two readings of memory.
-const MEMORY_APART: Millis = 60_000;
 
 /// The trials, found by pod and by name.
 pub(super) struct Targets<'a> {
@@ -235,7 +234,7 @@ impl Joined {
             for (t, bytes) in times {
                 // A slope needs no more of the past.
                 if t >= next {
-                    next = t + MEMORY_APART;
+                    next = t + (MEMORY_EVERY * 1000.0) as Millis;
                     all.push((t, Observation::Memory { pod: pod.clone(), bytes }));
                 }
             }
