@@ -9,13 +9,13 @@ use super::{
     counter::Tally,
     evidence::{Evidence, Onset},
     explain::{percent, share},
-    roster::Roster,
+    roster::{Pod, Roster},
     series::Series,
     split,
     tuning::*,
 };
 use crate::domain::{HoldReason, Seconds};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a gate says; the text goes after "…, but ".
 #[derive(Debug, Clone, PartialEq)]
@@ -179,12 +179,22 @@ fn concentration(evidence: &Evidence, onset: &Onset, around: &Surroundings<'_>) 
         }
         return Gate::Open;
     }
-    let rest = |gone: &[u32]| pods.iter().filter(|(s, _)| !gone.contains(s)).map(|(_, t)| *t).sum::<Tally>();
+    // A cold start is no sign that the others fail as well, where some of them have long been warm.
+    let warm = |pod: &&Pod| pod.first_ready.is_some_and(|at| around.t - at >= 2.0 * COLD_START);
+    let warm: BTreeSet<u32> = around.roster.all().filter(warm).map(|pod| pod.serial).collect();
     let without = |gone: &[u32], its: Tally| {
-        let (left, log) = (rest(gone), evidence.without(gone));
+        let sum = |of: &dyn Fn(&u32) -> bool| pods.iter().filter(|(s, _)| of(s)).map(|(_, t)| *t).sum::<Tally>();
+        let long_warm = |serial: &u32| !gone.contains(serial) && warm.contains(serial);
+        let told = sum(&long_warm).total >= SOME_TRAFFIC;
+        let stays = |serial: &u32| if told { long_warm(serial) } else { !gone.contains(serial) };
+        let out: Vec<u32> = pods.iter().map(|(serial, _)| *serial).filter(|serial| !stays(serial)).collect();
+        let (left, log) = (sum(&stays), evidence.without(&out));
         let bad = left.ratio().is_some_and(|ratio| ratio > theta);
+        let apart = split::log_split(its, left);
         // What is bad alike need not be convicted without its worst: the worst of several is the worst by chance, too.
-        match (bad, log >= LEVEL / 2.0 || log > 0.0 && split::log_split(its, left) < ALIKE) {
+        // Where it is surely far worse, two things are going on, and the others must be convicted by themselves.
+        let needed = if apart >= LEVEL { LEVEL } else { LEVEL / 2.0 };
+        match (bad, log >= needed || log > 0.0 && apart < ALIKE) {
             (true, true) => Left::Convicts,
             // Clean others are an answer; few requests of the others are none yet.
             (true, false) if log > 0.0 => Left::Unsettled,

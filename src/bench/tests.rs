@@ -148,6 +148,8 @@ fn what_was_undone_wrongly_once_is_not_undone_again() {
         [("S14", 40_196), ("S14", 40_362), ("S14", 40_614), ("A07", 50_012)].as_slice(),
         // A bad node, beside which pods elsewhere failed a little, too: two nodes' pods, and one pod of a few.
         &[("S30", 403_257), ("S30", 408_525)],
+        // The same, while a second wave of pods elsewhere is cold.
+        &[("S30", 412_053), ("S30", 416_686)],
         // An outage that a caller had half a minute before us, and others most of a minute after us.
         &[("S24", 406_350)],
         // One bad pod that was read some seconds before its siblings.
