@@ -154,58 +154,31 @@ fn by_node(
         }
     }
     // What the limit allows is no node's fault: cold starts elsewhere must not hide the one that fails.
-    let excess = |sums: &NodeSums| (sums.new.bad - evidence.theta() * sums.new.total).max(0.0);
+    let excess = |sums: &NodeSums| excess(sums.new, evidence.theta()).max(0.0);
     let all: f64 = nodes.values().map(excess).sum();
     let worst = nodes.iter().max_by(|a, b| excess(a.1).total_cmp(&excess(b.1)));
     let culprit = worst.filter(|(_, sums)| all > 0.0 && excess(sums) > NODE_SHARE * all);
     (culprit.map(|(node, sums)| (node.clone(), sums.clone())), nodes)
 }
 
+/// Bad requests beyond those that the limit allows; negative below it.
+fn excess(tally: Tally, theta: f64) -> f64 {
+    tally.bad - theta * tally.total
+}
+
 /// Gate 5: with several new pods the evidence must not rest on one pod or one node.
 fn concentration(evidence: &Evidence, onset: &Onset, around: &Surroundings<'_>) -> Gate {
-    let theta = evidence.theta();
-    let pods: Vec<(u32, Tally)> = evidence
-        .by_pod(onset)
-        .filter(|(_, new, tally)| *new && tally.total >= 1.0)
-        .map(|(serial, _, tally)| (serial, tally))
-        .collect();
+    let crowd = Crowd::of(evidence, onset, around);
+    let pods = &crowd.pods;
     let serving = around.roster.all().filter(|pod| pods.iter().any(|(serial, _)| *serial == pod.serial)).count();
     if serving < CROWD {
-        let suspect = pods.iter().max_by(|a, b| a.1.bad.total_cmp(&b.1.bad)).map(|(serial, _)| *serial);
-        let mut others = pods.iter().filter(|(serial, tally)| Some(*serial) != suspect && tally.total >= SOME_TRAFFIC);
-        let due = around.due.iter().filter(|due| Some(**due) != suspect).count();
-        if others.next().is_none() && due > 0 {
-            return Gate::Wait(format!("{due} more of the new pods are Ready and hardly read yet: it may be one pod"));
-        }
-        return Gate::Open;
+        return siblings_due(pods, around.due);
     }
-    // A cold start is no sign that the others fail as well, where some of them have long been warm.
-    let warm = |pod: &&Pod| pod.first_ready.is_some_and(|at| around.t - at >= 2.0 * COLD_START);
-    let warm: BTreeSet<u32> = around.roster.all().filter(warm).map(|pod| pod.serial).collect();
-    let without = |gone: &[u32], its: Tally| {
-        let sum = |of: &dyn Fn(&u32) -> bool| pods.iter().filter(|(s, _)| of(s)).map(|(_, t)| *t).sum::<Tally>();
-        let long_warm = |serial: &u32| !gone.contains(serial) && warm.contains(serial);
-        let told = sum(&long_warm).total >= SOME_TRAFFIC;
-        let stays = |serial: &u32| if told { long_warm(serial) } else { !gone.contains(serial) };
-        let out: Vec<u32> = pods.iter().map(|(serial, _)| *serial).filter(|serial| !stays(serial)).collect();
-        let (left, log) = (sum(&stays), evidence.without(&out));
-        let bad = left.ratio().is_some_and(|ratio| ratio > theta);
-        let apart = split::log_split(its, left);
-        // What is bad alike need not be convicted without its worst: the worst of several is the worst by chance, too.
-        // Where it is surely far worse, two things are going on, and the others must be convicted by themselves.
-        let needed = if apart >= LEVEL { LEVEL } else { LEVEL / 2.0 };
-        match (bad, log >= needed || log > 0.0 && apart < ALIKE) {
-            (true, true) => Left::Convicts,
-            // Clean others are an answer; few requests of the others are none yet.
-            (true, false) if log > 0.0 => Left::Unsettled,
-            _ => Left::Clean(left),
-        }
-    };
     let (culprit, all) = by_node(evidence, onset, around);
     if let Some((node, sums)) = culprit.filter(|(_, sums)| sums.pods.len() > 1)
         && all.iter().any(|(name, s)| *name != node && s.new.total >= 1.0)
     {
-        match without(&sums.pods, sums.new) {
+        match crowd.without(&sums.pods, sums.new) {
             Left::Convicts => {}
             Left::Clean(left) if left.total >= SOME_TRAFFIC => {
                 let left = text_of(left);
@@ -215,11 +188,11 @@ fn concentration(evidence: &Evidence, onset: &Onset, around: &Surroundings<'_>) 
             _ => return Gate::Wait(format!("new pods outside node {node} have not served enough to tell")),
         }
     }
-    let excess = |tally: &Tally| tally.bad - theta * tally.total;
-    let Some((worst, its)) = pods.iter().max_by(|a, b| excess(&a.1).total_cmp(&excess(&b.1))) else {
+    let excess = |tally: Tally| excess(tally, evidence.theta());
+    let Some((worst, its)) = pods.iter().max_by(|a, b| excess(a.1).total_cmp(&excess(b.1))) else {
         return Gate::Open;
     };
-    match without(&[*worst], *its) {
+    match crowd.without(&[*worst], *its) {
         Left::Convicts => Gate::Open,
         Left::Unsettled => {
             Gate::Wait("the other new pods have not served enough to tell whether it is one pod".to_owned())
@@ -233,6 +206,62 @@ fn concentration(evidence: &Evidence, onset: &Onset, around: &Surroundings<'_>) 
                 text_of(left)
             );
             Gate::Hold(HoldReason::OnePod, text)
+        }
+    }
+}
+
+/// Whether it may be one pod that is read some seconds before its siblings.
+fn siblings_due(pods: &[(u32, Tally)], due: &[u32]) -> Gate {
+    let suspect = pods.iter().max_by(|a, b| a.1.bad.total_cmp(&b.1.bad)).map(|(serial, _)| *serial);
+    let told = pods.iter().any(|(serial, tally)| Some(*serial) != suspect && tally.total >= SOME_TRAFFIC);
+    let due = due.iter().filter(|due| Some(**due) != suspect).count();
+    if told || due == 0 {
+        return Gate::Open;
+    }
+    Gate::Wait(format!("{due} more of the new pods are Ready and hardly read yet: it may be one pod"))
+}
+
+/// The new pods that served since the onset.
+struct Crowd<'a> {
+    evidence: &'a Evidence,
+    pods: Vec<(u32, Tally)>,
+    /// Those that have been warm for as long as they were cold, at least.
+    warm: BTreeSet<u32>,
+}
+
+impl<'a> Crowd<'a> {
+    fn of(evidence: &'a Evidence, onset: &Onset, around: &Surroundings<'_>) -> Self {
+        let served = evidence.by_pod(onset).filter(|(_, new, tally)| *new && tally.total >= 1.0);
+        let warm = |pod: &&Pod| pod.first_ready.is_some_and(|at| around.t - at >= 2.0 * COLD_START);
+        Self {
+            evidence,
+            pods: served.map(|(serial, _, tally)| (serial, tally)).collect(),
+            warm: around.roster.all().filter(warm).map(|pod| pod.serial).collect(),
+        }
+    }
+
+    fn sum(&self, of: impl Fn(&u32) -> bool) -> Tally {
+        self.pods.iter().filter(|(serial, _)| of(serial)).map(|(_, tally)| *tally).sum()
+    }
+
+    /// What is left of the evidence without those that are `gone`, which served `its`. Where others have long been
+    /// warm, only they are heard: a cold start is no sign that they fail as well.
+    fn without(&self, gone: &[u32], its: Tally) -> Left {
+        let warm = |serial: &u32| !gone.contains(serial) && self.warm.contains(serial);
+        let warm_only = self.sum(warm).total >= SOME_TRAFFIC;
+        let stays = |serial: &u32| if warm_only { warm(serial) } else { !gone.contains(serial) };
+        let out: Vec<u32> = self.pods.iter().map(|(serial, _)| *serial).filter(|serial| !stays(serial)).collect();
+        let (left, log) = (self.sum(stays), self.evidence.without(&out));
+        let bad = left.ratio().is_some_and(|ratio| ratio > self.evidence.theta());
+        let apart = split::log_split(its, left);
+        // What is bad alike need not be convicted without its worst: the worst of several is the worst by chance, too.
+        // Where it is surely far worse, two things are going on, and the others must be convicted by themselves.
+        let needed = if apart >= LEVEL { LEVEL } else { LEVEL / 2.0 };
+        match (bad, log >= needed || log > 0.0 && apart < ALIKE) {
+            (true, true) => Left::Convicts,
+            // Clean others are an answer; few requests of the others are none yet.
+            (true, false) if log > 0.0 => Left::Unsettled,
+            _ => Left::Clean(left),
         }
     }
 }

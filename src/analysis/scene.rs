@@ -135,15 +135,18 @@ impl Scene<'_> {
         let mut broken = Vec::new();
         for (id, peer) in self.peers.all().filter(|(id, _)| *id != me) {
             let told = peer.told(asked);
-            match told {
-                Told::Broken(found) if callers.contains(id) => {
-                    compared.rising += usize::from(found.onset < asked.onset - ONSET_SLACK);
-                }
-                Told::Broken(_) => broken.push(id),
-                Told::Rising if !callers.contains(id) => compared.rising += 1,
-                _ => {}
+            if callers.contains(id) {
+                let before_us = matches!(told, Told::Broken(found) if found.onset < asked.onset - ONSET_SLACK);
+                compared.rising += usize::from(before_us);
+                continue;
             }
-            compared.told += usize::from(told != Told::TooLittle && !callers.contains(id));
+            match told {
+                Told::TooLittle => continue,
+                Told::Fine => {}
+                Told::Rising => compared.rising += 1,
+                Told::Broken(_) => broken.push(id),
+            }
+            compared.told += 1;
         }
         // A rollout that was over long before is a witness like any other.
         let settled = |s: &&Stance| s.workload != *me && s.measured && s.t0 < asked.onset - BEFORE;

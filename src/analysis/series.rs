@@ -162,16 +162,17 @@ pub(super) fn ask(series: &Series, question: &Question) -> Told {
         _ => question.limit,
     };
     let own = above(&window, own, own);
-    let mut broken = own.filter(|(log, _)| *log >= PEER_LEVEL);
+    let beyond_chance = |found: &(f64, Seconds, Tally)| found.0 >= PEER_LEVEL;
+    let mut broken = own.filter(beyond_chance);
     if let (None, Some(shift), Some(usual), Some(highest)) = (broken, question.shift, usual, highest)
         && before.total >= RECOVERY_REQUESTS
     {
-        broken = above(&window, highest.max(1e-4), usual + shift / 2.0).filter(|(log, _)| *log >= PEER_LEVEL);
+        broken = above(&window, highest.max(1e-4), usual + shift / 2.0).filter(beyond_chance);
     }
-    if let Some((_, (onset, after))) = broken {
+    if let Some((_, onset, after)) = broken {
         return Told::Broken(Break { onset, after, before });
     }
-    if own.is_some_and(|(log, _)| log >= PEER_RISING) {
+    if own.is_some_and(|(log, ..)| log >= PEER_RISING) {
         return Told::Rising;
     }
     // Had it broken as ours did, it would show by now.
@@ -181,7 +182,7 @@ pub(super) fn ask(series: &Series, question: &Question) -> Told {
 }
 
 /// The start since which the share of bad requests lies above `theta` and above `least`, and the evidence of any start.
-fn above(window: &[(Seconds, Tally)], theta: f64, least: f64) -> Option<(f64, (Seconds, Tally))> {
+fn above(window: &[(Seconds, Tally)], theta: f64, least: f64) -> Option<(f64, Seconds, Tally)> {
     if !(theta > 0.0 && theta < GRID_MAX) {
         return None;
     }
@@ -189,7 +190,7 @@ fn above(window: &[(Seconds, Tally)], theta: f64, least: f64) -> Option<(f64, (S
     let logs = starts(window, &hypothesis).map(|(log, _, _)| log).collect::<Vec<f64>>();
     let mixed = log_sum_exp(logs.iter().copied()) - (logs.len().max(1) as f64).ln();
     let (_, onset, after) = loudest(window, &hypothesis)?;
-    after.ratio().is_some_and(|ratio| ratio > theta && ratio > least).then_some((mixed, (onset, after)))
+    after.ratio().is_some_and(|ratio| ratio > theta && ratio > least).then_some((mixed, onset, after))
 }
 
 /// Every bin as a start, the last first: log likelihood ratio of all since, when, and what that is.

@@ -146,9 +146,9 @@ fn what_was_undone_wrongly_once_is_not_undone_again() {
     let stories = [
         // Two waves of cold pods, beside which warm ones showed a bad request or two, or a noisy quarter of a minute.
         [("S14", 40_196), ("S14", 40_362), ("S14", 40_614), ("A07", 50_012)].as_slice(),
-        // A bad node, beside which pods elsewhere failed a little, too: two nodes' pods, and one pod of a few.
+        // A bad node, while pods elsewhere failed a little as well.
         &[("S30", 403_257), ("S30", 408_525)],
-        // The same, while a second wave of pods elsewhere is cold.
+        // The same, while a second wave of pods elsewhere was cold, or half a minute was noisy.
         &[("S30", 412_053), ("S30", 416_686)],
         // An outage that a caller had half a minute before us, and others most of a minute after us.
         &[("S24", 406_350)],
