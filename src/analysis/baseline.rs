@@ -204,6 +204,16 @@ impl Baseline {
         CutState::Missing
     }
 
+    /// The same increase of the median, measured over the same time; nothing where the limit is about the median itself.
+    pub(super) fn typical(&self, tail: &Cut, limit: LatencyLimit) -> Option<Cut> {
+        let histogram = if tail.span == Span::Lifetime { &self.lifetime_latency } else { &self.latency };
+        let histogram = histogram.as_ref().filter(|_| tail.quantile > 0.5)?;
+        match self.season(cut_of(histogram, 0.5, limit, Span::Window), (0.5, MEDIAN_REQUESTS), limit) {
+            CutState::Known(cut) => Some(cut).filter(|cut| TYPICAL_SHARES.contains(&cut.theta)),
+            CutState::Saturated(_) | CutState::Missing => None,
+        }
+    }
+
     /// The highest cut of all windows that are like this one: a day may begin slowly every day (S23).
     fn season(&self, cut: CutState, (quantile, least): (f64, f64), limit: LatencyLimit) -> CutState {
         let CutState::Known(now) = cut else { return cut };
@@ -226,7 +236,7 @@ fn cut_of(histogram: &Histogram, quantile: f64, limit: LatencyLimit, span: Span)
     let seconds = (before * (1.0 + limit.max_increase)).max(limit.floor.as_secs_f64());
     let Some(above) = histogram.above(seconds) else { return CutState::Saturated(seconds) };
     let total = histogram.total();
-    if let Some((bound, theta)) = on_a_bound(histogram, seconds, before, limit) {
+    if let Some((bound, theta)) = on_a_bound(histogram, seconds, (quantile, before), limit) {
         let slower = histogram.above(bound).map_or(0.0, |above| above.interpolated);
         return CutState::Known(Cut {
             seconds: bound,
@@ -251,16 +261,22 @@ fn cut_of(histogram: &Histogram, quantile: f64, limit: LatencyLimit, span: Span)
 /// of the new pods needs to be guessed; what may be slower is what was slower than the same bound divided by
 /// the allowed increase. That share comes from half an hour of counts, linear inside its bucket, which errs to
 /// the high side where a tail falls, and rather high than low by chance.
-fn on_a_bound(histogram: &Histogram, cut: f64, before: f64, limit: LatencyLimit) -> Option<(f64, f64)> {
+fn on_a_bound(
+    histogram: &Histogram,
+    cut: f64,
+    (quantile, before): (f64, f64),
+    limit: LatencyLimit,
+) -> Option<(f64, f64)> {
     let factor = cut / before;
     let floor = limit.floor.as_secs_f64();
     let far = |bound: &f64| (bound / cut).ln().abs();
     let fits = histogram.bounds().filter(|bound| *bound > 0.0 && bound.is_finite() && *bound >= floor);
+    let shares = if quantile > 0.5 { CUT_SHARES } else { TYPICAL_SHARES };
     let (bound, share) = fits
         .filter_map(|bound| {
             let slower = histogram.above(bound / factor)?.interpolated;
             let share = bounds::score(slower, histogram.total(), CUT_ERRORS).high;
-            (CUT_SHARES.contains(&share)).then_some((bound, share))
+            shares.contains(&share).then_some((bound, share))
         })
         .min_by(|a, b| far(&a.0).total_cmp(&far(&b.0)))?;
     factor.is_finite().then_some((bound, share))

@@ -206,3 +206,37 @@ fn hold(draft: &mut Draft, reason: HoldReason, why: &str) {
 pub(super) fn stances(trials: &[(&mut Trial, Draft)]) -> Vec<Stance> {
     trials.iter().map(|(trial, draft)| draft.stance(trial)).collect()
 }
+
+impl Trial {
+    /// Takes note of who is blamed instead.
+    pub(super) fn wait_for(&mut self, blamed: Option<WorkloadId>, t: Seconds) {
+        if let Some(blamed) = blamed
+            && self.waiting.as_ref().is_none_or(|(id, _)| *id != blamed)
+        {
+            self.waiting = Some((blamed, t));
+        }
+    }
+
+    /// How long it has waited for another rollout's undo.
+    pub(super) fn waited(&self, t: Seconds) -> Seconds {
+        self.waiting.as_ref().map_or(0.0, |(_, since)| t - since)
+    }
+
+    /// Who it is waiting for.
+    pub(super) fn waits_for(&self) -> Option<&WorkloadId> {
+        self.waiting.as_ref().map(|(id, _)| id)
+    }
+
+    /// Measures again from now on: what was counted while another rollout was broken says nothing of this
+    /// one. Each time is one more chance of a false alarm, and there are as many as there are undos.
+    pub(super) fn measure_again(&mut self) {
+        let watch = self.rules.watch.as_secs_f64();
+        (self.waiting, self.convicted, self.decided, self.braked) = (None, None, None, false);
+        self.standing.clear();
+        if let Some(errors) = &mut self.errors {
+            errors.anew(watch);
+        }
+        self.latency.anew(watch);
+        self.callers.anew();
+    }
+}

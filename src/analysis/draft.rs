@@ -170,6 +170,7 @@ impl Trial {
         reason: FailReason,
         evidence: &Evidence,
         (before, usual): (Tally, Tally),
+        second: Option<String>,
         t: Seconds,
         text: &dyn Fn(Tally, Tally) -> String,
     ) -> Said {
@@ -178,7 +179,7 @@ impl Trial {
         }
         // A second signal that points the same way makes up for half of the evidence.
         let seconded = || evidence.log_e() >= SECONDED && evidence.over_now(t);
-        let second = self.issues.loud().filter(|_| reason == FailReason::Errors && seconded());
+        let second = second.filter(|_| seconded());
         if !evidence.fired() && second.is_none() {
             return Said::plain(if evidence.log_e() < 0.0 { Opinion::Clean } else { Opinion::Open });
         }
@@ -190,8 +191,11 @@ impl Trial {
         let second = second.map(|said| format!(", and {said}")).unwrap_or_default();
         let sentence = format!("{}{second}", text(onset.new, onset.old));
         let opinion = match gates::pass(evidence, &onset, &around) {
+            Gate::Open | Gate::Wait(_) if self.standing.contains(&reason) => Opinion::Fail(sentence.clone()),
+            Gate::Open if !evidence.over_now(t) => {
+                Opinion::Wait(format!("{sentence}, but it has kept the limit for a minute."))
+            }
             Gate::Open => Opinion::Fail(sentence.clone()),
-            Gate::Wait(_) if self.standing.contains(&reason) => Opinion::Fail(sentence.clone()),
             Gate::Wait(why) => Opinion::Wait(format!("{sentence}, but {why}.")),
             Gate::Hold(reason, why) => Opinion::Hold(reason, format!("{sentence}, but {why}.")),
         };
@@ -214,7 +218,7 @@ impl Trial {
         let Some(family) = &self.errors else { return Said::plain(Opinion::Silent) };
         let baseline = &family.baseline;
         let before = (self.baseline.last_minutes(), baseline.before);
-        let said = self.say(FailReason::Errors, &family.evidence, before, t, &|new, old| {
+        let said = self.say(FailReason::Errors, &family.evidence, before, self.issues.loud(), t, &|new, old| {
             explain::errors(new, old, baseline, self.rules.errors.max)
         });
         // Above the user's limit, but not above what it was before: not this rollout's doing.
@@ -233,7 +237,8 @@ impl Trial {
     fn say_latency(&self, t: Seconds) -> Said {
         let Some(slow) = self.latency.tested() else { return Said::plain(Opinion::Silent) };
         let before = (Tally::default(), slow.cut.before_tally);
-        self.say(FailReason::Latency, slow.evidence(), before, t, &|new, old| {
+        let whole = slow.slower_as_a_whole().map(explain::slower_as_a_whole);
+        self.say(FailReason::Latency, slow.evidence(), before, whole, t, &|new, old| {
             explain::slow(new, old, &slow.cut, self.rules.latency)
         })
     }

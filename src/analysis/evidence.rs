@@ -192,19 +192,26 @@ impl Evidence {
         self.weigh(t, t - from, [rise, rise.min(served)], new);
     }
 
+    /// What happened up to `t` was not seen: a failure that is seen next has not been going on for that long.
+    pub(super) fn interrupted(&mut self, t: Seconds) {
+        self.new_at = self.new_at.map(|last| last.max(t));
+    }
+
     /// Whether old pods that serve in the same seconds are clean: then no burst of the cluster's explains it.
     fn beside_clean(&self, t: Seconds) -> bool {
         let old: Tally = self.recent.iter().filter(|moment| moment.t > t - BESIDE).map(|moment| moment.old).sum();
         old.total >= SOME_TRAFFIC && old.ratio().is_some_and(|ratio| ratio <= self.hypothesis.theta())
     }
 
-    /// Whether at least half of a tick's requests fail, beyond the chance of a tick; or half of two in a row.
+    /// Whether at least half of a tick's requests fail, beyond the chance of a tick; or half of two in a row, and hardly by
+    /// chance.
     fn catastrophic(&mut self, new: Tally) -> bool {
         if new.total <= 0.0 {
             return false;
         }
         let half = |tally: Tally| tally.ratio().is_some_and(|ratio| ratio >= HALF);
-        let twice = half(new) && half(self.previous);
+        let both = [new, self.previous].into_iter().sum::<Tally>();
+        let twice = half(new) && half(self.previous) && bounds::wilson(both.bad, both.total).low >= NEARLY_HALF;
         self.previous = new;
         twice || new.total >= HALF_REQUESTS && bounds::wilson(new.bad, new.total).low >= HALF
     }
@@ -247,7 +254,11 @@ impl Evidence {
             let over = |tally: Tally| tally.ratio().is_some_and(|ratio| ratio > self.hypothesis.theta());
             let catastrophic = all.ratio().is_some_and(|ratio| ratio >= HALF);
             // Steps of a quarter of the level make the level, whatever the last bit says.
-            self.log_e >= LEVEL - 1e-9 && over(all) && (catastrophic || self.warm_tell(all, warm))
+            let now = self.last(t, STILL).0;
+            self.log_e >= LEVEL - 1e-9
+                && over(all)
+                && (now.total <= 0.0 || over(now))
+                && (catastrophic || self.warm_tell(all, warm))
         };
     }
 

@@ -275,3 +275,36 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_nobody_saw_is_no_bad_time() {
+    let after = |interrupted: bool| {
+        let mut evidence = Evidence::new(0.05, ERROR_PACE, 1800.0);
+        evidence.step(0.0, 15.0, 15.0, &[share(0.0, 3.0)], 1.0);
+        if interrupted {
+            evidence.interrupted(300.0);
+        }
+        evidence.step(300.0, 315.0, 15.0, &[share(60.0, 150.0)], 1.0);
+        evidence.log_e() / LEVEL
+    };
+    assert!((after(true) - 0.25).abs() < 1e-9, "a quarter of a minute was seen: {}", after(true));
+    assert!((after(false) - 0.75).abs() < 1e-9, "rare requests have failed since the one before: {}", after(false));
+}
+
+#[test]
+fn a_bad_minute_that_ended_well_convicts_nobody() {
+    let fires = |last: [f64; 4]| {
+        let mut evidence = Evidence::new(0.05, ERROR_PACE, 1800.0);
+        // A cold start leaves nearly all that a conviction needs.
+        let cold = [1350.0; 4].map(|bad| (bad, false));
+        let warm = [3.0; 5].into_iter().chain(last).map(|bad| (bad, true));
+        cold.into_iter().chain(warm).enumerate().any(|(i, (bad, warm))| {
+            let t = 15.0 * i as f64;
+            evidence.step(t, t + 15.0, 15.0, &[Share { warm, ..share(bad, 4500.0) }], 1.0);
+            evidence.fired()
+        })
+    };
+    // 5.5 % of the last minute, but 4.2 % of its second half.
+    assert!(!fires([600.0, 300.0, 80.0, 40.0]));
+    assert!(fires([40.0, 80.0, 300.0, 600.0]));
+}

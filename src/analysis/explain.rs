@@ -200,6 +200,11 @@ pub(super) fn slow(new: Tally, old: Tally, cut: &Cut, limit: LatencyLimit) -> St
     )
 }
 
+/// The second signal of slowness: `the median rose by more than 50 % as well`.
+pub(super) fn slower_as_a_whole(cut: &Cut) -> String {
+    format!("typical requests, too (more than {} slower than {})", percent(cut.theta), latency(cut.seconds))
+}
+
 /// Why nothing can be told now.
 pub(super) fn frozen(outage: &Outage) -> String {
     let reason = if outage.reason.is_empty() { String::new() } else { format!(" ({})", outage.reason) };

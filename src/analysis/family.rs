@@ -62,6 +62,14 @@ impl Errors {
         self.plain = self.plain.as_ref().map(|plain| plain.anew(watch));
     }
 
+    /// See [`Evidence::interrupted`].
+    pub(super) fn interrupted(&mut self, t: Seconds) {
+        self.evidence.interrupted(t);
+        if let Some(plain) = &mut self.plain {
+            plain.interrupted(t);
+        }
+    }
+
     /// Takes the pods' pending counts; starts with the first of a new pod.
     pub(super) fn step(
         errors: &mut Option<Self>,
@@ -112,13 +120,16 @@ pub(super) struct Slowness {
     pub(super) cut: Cut,
     certain: Evidence,
     likely: Evidence,
+    /// The same increase of the median, where the limit is about a tail.
+    typical: Option<(Cut, Evidence)>,
 }
 
 impl Slowness {
-    fn new(cut: Cut, rules: &Rules) -> Self {
+    fn new(cut: Cut, typical: Option<Cut>, rules: &Rules) -> Self {
         let watch = rules.watch.as_secs_f64();
         let [certain, likely] = LATENCY_PACE;
         Self {
+            typical: typical.map(|cut| (cut, Evidence::new(cut.theta, [certain; 3], watch))),
             cut,
             certain: Evidence::new(cut.theta, [certain; 3], watch),
             likely: Evidence::new(cut.theta, [likely; 3], watch),
@@ -128,11 +139,21 @@ impl Slowness {
     fn anew(&mut self, watch: Seconds) {
         self.certain = self.certain.anew(watch);
         self.likely = self.likely.anew(watch);
+        if let Some((_, typical)) = &mut self.typical {
+            *typical = typical.anew(watch);
+        }
     }
 
-    /// The test that speaks: the certain one as soon as it convicts.
+    /// Where the median surely broke the same limit: when all requests got slower, the tail is the part of them that
+    /// shows it last.
+    pub(super) fn slower_as_a_whole(&self) -> Option<&Cut> {
+        self.typical.as_ref().filter(|(_, test)| test.fired()).map(|(cut, _)| cut)
+    }
+
+    /// The test that speaks: the certain one as soon as it convicts, alone or seconded.
     pub(super) fn evidence(&self) -> &Evidence {
-        if self.certain.fired() { &self.certain } else { &self.likely }
+        let seconded = self.slower_as_a_whole().is_some() && self.certain.log_e() >= SECONDED;
+        if self.certain.fired() || seconded { &self.certain } else { &self.likely }
     }
 }
 
@@ -160,11 +181,13 @@ impl Latency {
             *self = match before.cut(rules.latency) {
                 CutState::Missing => Latency::NoBaseline,
                 CutState::Saturated(bound) => Latency::Saturated(bound),
-                CutState::Known(cut) => Latency::Tested(Box::new(Slowness::new(cut, rules))),
+                CutState::Known(cut) => {
+                    Latency::Tested(Box::new(Slowness::new(cut, before.typical(&cut, rules.latency), rules)))
+                }
             };
         }
         let Latency::Tested(slow) = self else { return };
-        let (mut certain, mut likely) = (Vec::new(), Vec::new());
+        let (mut certain, mut likely, mut typical) = (Vec::new(), Vec::new(), Vec::new());
         let mut out_of_range = false;
         for pod in pods {
             let Some(histogram) = &pod.pending_latency else { continue };
@@ -184,6 +207,8 @@ impl Latency {
             if histogram.total() > 0.0 {
                 certain.push(share(above.certain));
                 likely.push(share(above.interpolated));
+                let median = slow.typical.as_ref().and_then(|(cut, _)| histogram.above(cut.seconds));
+                typical.extend(median.map(|above| share(above.interpolated)));
             }
         }
         if out_of_range && likely.iter().all(|share| !share.new) {
@@ -193,6 +218,17 @@ impl Latency {
         }
         slow.certain.step(tick.from, tick.t, tick.rise, &certain, 1.0);
         slow.likely.step(tick.from, tick.t, tick.rise, &likely, 1.0);
+        if let Some((_, test)) = &mut slow.typical {
+            test.step(tick.from, tick.t, tick.rise, &typical, 1.0);
+        }
+    }
+
+    /// See [`Evidence::interrupted`].
+    pub(super) fn interrupted(&mut self, t: Seconds) {
+        if let Latency::Tested(slow) = self {
+            let typical = slow.typical.as_mut().map(|(_, test)| test);
+            [&mut slow.certain, &mut slow.likely].into_iter().chain(typical).for_each(|test| test.interrupted(t));
+        }
     }
 
     /// Forgets the evidence and keeps the cut.

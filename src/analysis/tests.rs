@@ -1,6 +1,10 @@
 //! End-to-end stories: the scenarios of decision.md 4.2 that one workload can tell.
 
-use super::{Docket, random::Random};
+use super::{
+    Docket,
+    random::Random,
+    tuning::{LEVEL, SECONDED},
+};
 use crate::domain::*;
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -20,15 +24,16 @@ struct Pod {
     buckets: Vec<f64>,
 }
 
-/// What a pod does in one tick: requests per second, share of errors, factor on latency.
+/// What a pod does in one tick: requests per second, share of errors, factor on latency, and its spread (sigma).
 #[derive(Clone, Copy)]
 struct Does {
     rps: f64,
     errors: f64,
     slow: f64,
+    spread: f64,
 }
 
-const FINE: Does = Does { rps: 2.5, errors: 0.003, slow: 1.0 };
+const FINE: Does = Does { rps: 2.5, errors: 0.003, slow: 1.0, spread: 0.5 };
 
 struct Story {
     docket: Docket,
@@ -130,7 +135,7 @@ impl Story {
             let errors = self.random.binomial(requests, it.errors);
             let mut buckets = vec![0.0; BOUNDS.len()];
             for _ in 0..requests {
-                let latency = 0.1 * it.slow * (0.5 * self.random.normal()).exp();
+                let latency = 0.1 * it.slow * (it.spread * self.random.normal()).exp();
                 if let Some(bucket) = BOUNDS.iter().position(|bound| latency <= *bound) {
                     buckets[bucket] += 1.0;
                 }
@@ -642,6 +647,36 @@ fn s12_creeping_latency_is_found_soon_after_it_crosses() {
 }
 
 #[test]
+fn typical_requests_may_be_slower_as_long_as_the_tail_keeps_the_limit() {
+    // The median by 70 %, the p95 by 40 %: the limit is about the p95.
+    let spread = 0.5 + (1.4_f64 / 1.7).ln() / 1.645;
+    for seed in 0..5 {
+        let mut story = Story::new(520 + seed, Does { rps: 20.0, ..FINE });
+        story.roll(4, 15.0);
+        story.never_fails(1200.0, &new_pods(Does { rps: 20.0, slow: 1.7, spread, ..FINE }));
+    }
+}
+
+#[test]
+fn when_all_requests_are_slower_half_of_the_tails_evidence_convicts() {
+    let found = |seed, does: Does| {
+        let mut story = Story::new(seed, FINE);
+        story.roll(4, 0.0);
+        story.fails(900.0, &new_pods(does)).unwrap().1
+    };
+    let seconded = |judgement: &Judgement| judgement.explanation.contains("and typical requests, too (more than ");
+    let whole: Vec<Judgement> = (530..540).map(|seed| found(seed, Does { slow: 1.62, ..FINE })).collect();
+    assert!(whole.iter().filter(|judgement| seconded(judgement)).count() >= 5);
+    for judgement in &whole {
+        let needed = if seconded(judgement) { SECONDED } else { LEVEL };
+        assert!(judgement.log_e >= needed - 1e-9, "{} {}", judgement.log_e, judgement.explanation);
+    }
+    assert!(whole.iter().any(|judgement| judgement.log_e < LEVEL));
+    let tail = found(53, Does { spread: 1.1, ..FINE });
+    assert!(!seconded(&tail) && tail.log_e >= LEVEL - 1e-9, "{} {}", tail.log_e, tail.explanation);
+}
+
+#[test]
 fn s25_an_outage_does_not_hide_a_bad_deploy() {
     let mut story = Story::new(53, FINE);
     for i in 0..2 {
@@ -812,7 +847,7 @@ fn a_baseline_that_comes_late_still_counts() {
     let mut story = Story::with(63, FINE, 0);
     story.latency = false;
     story.add("b-0", "b", "n1", T0 + 1.0, Some(T0 + 5.0));
-    let seven = |_: &str, _: f64| Does { errors: 0.07, rps: 5.0, slow: 1.0 };
+    let seven = |_: &str, _: f64| Does { errors: 0.07, rps: 5.0, ..FINE };
     story.until(30.0, &seven, &mut |_| ());
     story.add("a-0", "a", "n1", T0 - 9000.0, Some(T0 - 8000.0));
     let old = story.pods.last_mut().unwrap();
@@ -858,7 +893,7 @@ fn a_short_watch_with_close_ticks_and_seldom_scrapes() {
             let mut at = None;
             for i in 0..50 {
                 story.silent = i % every != 0;
-                story.step(&|_, _| Does { rps: 20.0, errors, slow: 1.0 });
+                story.step(&|_, _| Does { rps: 20.0, errors, ..FINE });
                 let j = story.judge();
                 assert!(matches!(j.verdict, Verdict::Watching) || j.verdict == verdict, "{}", j.explanation);
                 if j.verdict == verdict {

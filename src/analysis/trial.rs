@@ -72,7 +72,7 @@ pub(super) struct Trial {
     /// Families that convicted at the tick before: an unsettled gate does not take that back.
     pub(super) standing: Vec<FailReason>,
     /// Another rollout that is blamed and must be undone first, and since when that is so.
-    waiting: Option<(WorkloadId, Seconds)>,
+    pub(super) waiting: Option<(WorkloadId, Seconds)>,
     last_counters: Option<Seconds>,
     /// How often counters are read, which may be less often than ticks are made.
     pub(super) cadence: Seconds,
@@ -240,6 +240,7 @@ impl Trial {
         let read = pod.read(t, counts, interval);
         self.skipped += u64::from(read.skipped);
         self.cadence = pod.spacing().unwrap_or(self.cadence).min(CADENCE_MAX);
+        let (new, lost) = (pod.state.revision == self.to, counts.requests.is_some() && read.requests.is_none());
         if read.skipped > 0 && read.pair.is_none() && read.requests.is_none() && read.latency.is_none() {
             return;
         }
@@ -247,7 +248,7 @@ impl Trial {
         if t > t0 {
             self.last_counters = Some(self.last_counters.map_or(t, |last| last.max(t)));
         }
-        if pod.state.revision != self.to {
+        if !new {
             // Old pods: before the rollout they are the baseline, after it the comparison.
             // The life of an unproved revision is no baseline either.
             let unproved = self.unproved.as_ref() == Some(&pod.state.revision);
@@ -304,10 +305,21 @@ impl Trial {
                 pod.add_latency(histogram);
             }
         }
+        if lost {
+            self.interrupted(t);
+        }
         if answered > 0.0 {
             self.new_seen = Some(self.new_seen.map_or(t, |seen| seen.max(t)));
         }
         self.requests += answered;
+    }
+
+    /// What happened on new pods up to `t` was not seen, or cannot be believed.
+    fn interrupted(&mut self, t: Seconds) {
+        if let Some(errors) = &mut self.errors {
+            errors.interrupted(t);
+        }
+        self.latency.interrupted(t);
     }
 
     /// Brings the tests up to `now.t`. A time that was judged already changes nothing.
@@ -327,6 +339,7 @@ impl Trial {
         if self.frozen.is_some() {
             // No increment, no decay; what was read meanwhile cannot be believed.
             self.roster.drop_pending();
+            self.interrupted(t);
             self.callers.freeze(t);
             self.fresh = false;
             self.stepped = t;
@@ -361,37 +374,5 @@ impl Trial {
     /// Whether its slowness has gone a good part of that way.
     pub(super) fn slows(&self) -> bool {
         self.latency.tested().is_some_and(|slow| slow.evidence().log_e() >= RISING)
-    }
-
-    /// Takes note of who is blamed instead.
-    pub(super) fn wait_for(&mut self, blamed: Option<WorkloadId>, t: Seconds) {
-        if let Some(blamed) = blamed
-            && self.waiting.as_ref().is_none_or(|(id, _)| *id != blamed)
-        {
-            self.waiting = Some((blamed, t));
-        }
-    }
-
-    /// How long it has waited for another rollout's undo.
-    pub(super) fn waited(&self, t: Seconds) -> Seconds {
-        self.waiting.as_ref().map_or(0.0, |(_, since)| t - since)
-    }
-
-    /// Who it is waiting for.
-    pub(super) fn waits_for(&self) -> Option<&WorkloadId> {
-        self.waiting.as_ref().map(|(id, _)| id)
-    }
-
-    /// Measures again from now on: what was counted while another rollout was broken says nothing of this
-    /// one. Each time is one more chance of a false alarm, and there are as many as there are undos.
-    pub(super) fn measure_again(&mut self) {
-        let watch = self.rules.watch.as_secs_f64();
-        (self.waiting, self.convicted, self.decided, self.braked) = (None, None, None, false);
-        self.standing.clear();
-        if let Some(errors) = &mut self.errors {
-            errors.anew(watch);
-        }
-        self.latency.anew(watch);
-        self.callers.anew();
     }
 }

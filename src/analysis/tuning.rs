@@ -56,6 +56,8 @@ pub(super) const FADE: Seconds = 300.0;
 pub(super) const FADE_SILENT: Seconds = 1200.0;
 /// The user's rule must hold now: ratio over this time (2.3, fire1).
 pub(super) const NOW: Seconds = 60.0;
+/// And it must still go on: ratio over the last readings, one of each pod and a little more.
+pub(super) const STILL: Seconds = 20.0;
 /// Errors short of catastrophic must also show in readings that begin this long after their pods were Ready (a
 /// quarter of a short watch): a cold start that each pod of a rolling update repeats is one burst after another, and
 /// each is as harmless as the first (S14: 30 s, A21: 40 s). By readings, not by looks: one that was missed makes the
@@ -75,6 +77,9 @@ pub(super) const RELEASE: Seconds = 180.0;
 pub(super) const AS_BAD: f64 = 0.8;
 /// A tick counts as catastrophic from this share of bad requests (2.3, `B_t`).
 pub(super) const HALF: f64 = 0.5;
+/// Two ticks in a row with [`HALF`] are catastrophic when both together surely show this much: 40 % of few requests
+/// look like half now and then.
+pub(super) const NEARLY_HALF: f64 = 0.44;
 /// Requests that make one catastrophic tick believable alone (2.3).
 pub(super) const HALF_REQUESTS: f64 = 30.0;
 /// From this share on, in a tick with [`HALF_REQUESTS`], the catastrophic pace is taken times
@@ -253,6 +258,8 @@ pub(super) const BREAKER_WINDOW: Seconds = 600.0;
 pub(super) const STRETCH: Seconds = 300.0;
 /// Shares of slow requests between which a bucket bound can stand for the limit's quantile.
 pub(super) const CUT_SHARES: std::ops::RangeInclusive<f64> = 0.01..=0.3;
+/// The same for the median: what is hardly slower than the tail's bound says nothing of its own.
+pub(super) const TYPICAL_SHARES: std::ops::RangeInclusive<f64> = 0.1..=0.7;
 /// Standard errors by which that share is taken higher than measured: rather too high than too low (one in ten is
 /// not), but each more is seconds of a slow creep.
 pub(super) const CUT_ERRORS: f64 = 1.281_551_565_544_6;

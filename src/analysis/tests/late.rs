@@ -153,7 +153,7 @@ fn an_undecided_rollout_is_looked_at_every_five_minutes_and_still_convicted() {
     assert!((11..=14).contains(&looks), "{looks} looks");
     assert_eq!(convicted, None);
     let broken = story.t;
-    let bad = Does { rps: 0.5, errors: 0.5, slow: 1.0 };
+    let bad = Does { rps: 0.5, errors: 0.5, ..FINE };
     let (_, convicted) = looked_at(&mut story, broken + HOUR, &|_, _| bad);
     let (t, judgement) = convicted.expect("convicted");
     assert!(t - broken <= 420.0, "{} s: {}", t - broken, judgement.explanation);

@@ -186,4 +186,11 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         w.cold_start(NEW, 40.0, Effect::ErrorsTo(share));
         w
     }),
+    scenario("A22", "everything is up to three times slower for 40 seconds, eight minutes in", |r| {
+        let mut w = typical(r);
+        w.subject().rps = r.magnitude(5.0, 200.0);
+        let slower = r.between(1.6, 3.0);
+        w.fault(EVERY, Moment::At(T0 + 480.0), Effect::Slower(slower)).lasts = 40.0;
+        w
+    }),
 ];
