@@ -1,7 +1,7 @@
 //! `lastgood bench`: the open benchmark of rollback decisions.
 
 use super::{Failure, exit};
-use crate::bench::{self, Report, Scenario, Shared};
+use crate::bench::{self, Report, Scenario, Shared, Trouble};
 use clap::{Args, ValueEnum};
 use std::{
     io::Write,
@@ -29,6 +29,9 @@ pub(super) struct BenchArgs {
     /// Further clean deploys, by which false undos are counted.
     #[arg(long, value_name = "N")]
     clean: Option<u64>,
+    /// Further runs of each scenario of cluster-wide trouble, in which nothing may be undone.
+    #[arg(long, value_name = "N")]
+    trouble: Option<u64>,
     /// Seconds between two looks.
     #[arg(long, value_name = "SECONDS", default_value_t = bench::SCRAPE)]
     interval: f64,
@@ -65,6 +68,8 @@ enum Format {
 const SEEDS: [u64; 2] = [100, 300];
 /// Clean deploys of the document.
 const CLEAN: u64 = 100_000;
+/// Runs of each scenario of cluster-wide trouble in the document.
+const TROUBLE: u64 = 10_000;
 /// Runs of each size of a fault and each traffic.
 const SWEEP: u64 = 100;
 /// The pictures of the document, beside it.
@@ -107,20 +112,27 @@ fn measure(args: &BenchArgs, seeds: Range<u64>, whole: bool) -> Result<Report, F
     let started = Instant::now();
     let tallies = bench::run(&scenarios, &seeds, &shared, judges, workers);
     let took = started.elapsed();
+    // Further runs are disjoint from those above, and on the same side of the line between tuning and reporting.
+    let further = |scenarios: &[Scenario], each: u64| {
+        let started = Instant::now();
+        let seeds = seeds.end..seeds.end.saturating_add(each);
+        (bench::run(scenarios, &seeds, &shared, &bench::lastgood, workers), started.elapsed().as_secs_f64())
+    };
     let wanted = args.clean.or(whole.then_some(CLEAN));
     let clean = wanted.map(|deploys| {
         let mix: Vec<Scenario> = bench::all().into_iter().filter(|scenario| scenario.clean).collect();
-        let each = deploys.div_ceil(mix.len() as u64);
-        // Disjoint from the runs above, and on the same side of the line between tuning and reporting.
-        let further = seeds.end..seeds.end.saturating_add(each);
-        let started = Instant::now();
-        (bench::run(&mix, &further, &shared, &bench::lastgood, workers), started.elapsed())
+        further(&mix, deploys.div_ceil(mix.len() as u64))
     });
     let clean_tallies = clean.as_ref().map(|(tallies, _)| tallies);
     let mut report = Report::new(&scenarios, &tallies, clean_tallies, seeds.clone(), args.interval);
     report.clean = wanted;
     report.took_seconds = took.as_secs_f64();
-    report.clean_took_seconds = clean.as_ref().map(|(_, took)| took.as_secs_f64());
+    report.clean_took_seconds = clean.as_ref().map(|(_, took)| *took);
+    report.trouble = args.trouble.or(whole.then_some(TROUBLE)).map(|each| {
+        let trouble: Vec<Scenario> = bench::TROUBLE.into_iter().filter_map(bench::find).collect();
+        let (tallies, took) = further(&trouble, each);
+        Trouble::new(each, &tallies, took)
+    });
     if whole || args.output == Format::Markdown {
         report.sweep = bench::sweep(&(seeds.start..seeds.start + SWEEP), &shared, workers);
     }

@@ -1,11 +1,13 @@
 //! What many runs say: one summary per judge, one row per scenario and judge, and the goals. Pure.
 
+mod goals;
 mod markdown;
 mod plots;
 mod svg;
 mod text;
 mod why;
 
+pub use goals::TROUBLE;
 pub use markdown::document;
 pub use plots::{delays, recall_against_false_undos};
 pub use text::text;
@@ -117,6 +119,37 @@ pub struct Report {
     pub clean: Option<u64>,
     /// How long the clean deploys took.
     pub clean_took_seconds: Option<f64>,
+    /// Further runs of cluster-wide trouble.
+    pub trouble: Option<Trouble>,
+}
+
+/// Further runs of the scenarios of [`TROUBLE`].
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Trouble {
+    /// Runs of each scenario that were asked for.
+    pub runs_each: u64,
+    /// Runs of all of them.
+    pub runs: u64,
+    /// Undos that must not be.
+    pub wrong: u64,
+    /// Seeds of runs in which something went wrong, the first few of each scenario.
+    pub failed_seeds: Vec<u64>,
+    /// How long they took.
+    pub took_seconds: f64,
+}
+
+impl Trouble {
+    /// Sums up such runs.
+    pub fn new(runs_each: u64, tallies: &Tallies, took_seconds: f64) -> Self {
+        let mut all = Self { runs_each, runs: 0, wrong: 0, failed_seeds: Vec::new(), took_seconds };
+        for tally in tallies.values() {
+            all.runs += tally.runs;
+            all.wrong += tally.wrong;
+            all.failed_seeds.extend(&tally.failed_seeds);
+        }
+        all
+    }
 }
 
 /// Seeds below this are for tuning; a report uses those from here on.
@@ -162,6 +195,7 @@ impl Report {
             took_seconds: 0.0,
             clean: None,
             clean_took_seconds: None,
+            trouble: None,
         }
     }
 

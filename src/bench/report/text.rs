@@ -36,6 +36,13 @@ pub fn text(report: &Report) -> String {
         let marks = if row.misses().is_some() { format!("  MISS, seeds {:?}", t.failed_seeds) } else { String::new() };
         let _ = writeln!(out, "{marks}");
     }
+    if let Some(trouble) = &report.trouble {
+        let _ = writeln!(
+            out,
+            "cluster-wide trouble: {} wrong undos in {} further runs, seeds {:?}",
+            trouble.wrong, trouble.runs, trouble.failed_seeds
+        );
+    }
     for summary in &report.summaries {
         let _ = writeln!(
             out,

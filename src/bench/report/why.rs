@@ -15,8 +15,8 @@ const REASONS: &[(&str, &str)] = &[
     (
         "S12",
         "Three minutes after the limit is crossed 6 to 7 % of requests are slow where 5 % may be: at 200 requests a \
-         second and a wide spread (sigma near 1) the information bound alone is 170 s, and the slew limit and two \
-         readings come on top.",
+         second and a wide spread (sigma near 1) the information bound of the tail alone is 170 s. That typical \
+         requests are slower too makes up for half of it, where a bucket bound near the median shows it.",
     ),
     ("S15", "A burst of nearly one half that ticks show as half by chance is taken for a catastrophe."),
     (
