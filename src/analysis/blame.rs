@@ -77,6 +77,7 @@ fn one(trial: &Trial, draft: &mut Draft, scene: &Scene<'_>) {
             compared: answer.old_passes,
             node: None,
             needs_peers: false,
+            seconded: false,
             sentence: String::new(),
         };
         if let (Gate::Hold(reason, why), _) = rule(&case) {

@@ -48,6 +48,8 @@ pub(super) struct Case {
     pub(super) node: Option<String>,
     /// Whether it says nothing of this rollout unless peers are calm: old and new pods are mixed in it.
     pub(super) needs_peers: bool,
+    /// Whether a second signal makes up for half of the evidence.
+    pub(super) seconded: bool,
     /// What was seen, without a final stop.
     pub(super) sentence: String,
 }
@@ -209,6 +211,7 @@ impl Trial {
             compared: onset.beside[1].total >= SOME_TRAFFIC,
             node: gates::culprit_node(evidence, &onset, &around),
             needs_peers: gates::rests_on_peers(evidence, &onset),
+            seconded: !evidence.fired(),
             sentence,
         };
         Said { opinion, since: Some(since), case: Some(case) }
@@ -237,7 +240,7 @@ impl Trial {
     fn say_latency(&self, t: Seconds) -> Said {
         let Some(slow) = self.latency.tested() else { return Said::plain(Opinion::Silent) };
         let before = (Tally::default(), slow.cut.before_tally);
-        let whole = slow.slower_as_a_whole().map(explain::slower_as_a_whole);
+        let whole = slow.slower_as_a_whole().map(|(new, cut)| explain::slower_as_a_whole(new, cut));
         self.say(FailReason::Latency, slow.evidence(), before, whole, t, &|new, old| {
             explain::slow(new, old, &slow.cut, self.rules.latency)
         })
@@ -279,6 +282,7 @@ impl Trial {
             node: None,
             // Issues that are new in this revision say whose doing it is.
             needs_peers: self.issues.loud().is_none(),
+            seconded: false,
             sentence,
         };
         Said { opinion, since: Some(since), case: Some(case) }

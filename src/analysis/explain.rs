@@ -85,11 +85,13 @@ pub(super) fn convicted(case: &Case, compared: &Compared) -> String {
     } else if !case.compared {
         text.push_str("; neither old pods beside them for long enough nor peers are there to compare with, so the cluster is not ruled out");
     }
-    text + SURE
+    text + if case.seconded { SECONDED } else { SURE }
 }
 
 /// Ends a sentence with how sure it is.
-pub(super) const SURE: &str = "; chance of a false alarm below 1 in 10000.";
+const SURE: &str = "; chance of a false alarm below 1 in 10000.";
+/// The same where a second signal makes up for half of the evidence.
+const SECONDED: &str = "; by itself a false alarm of 1 in 100 at most, and a second signal says the same.";
 
 /// A hard fact, without the final stop.
 pub(super) fn fact(reason: FailReason, affected: &[(&Pod, Seconds)], total: usize) -> String {
@@ -200,9 +202,14 @@ pub(super) fn slow(new: Tally, old: Tally, cut: &Cut, limit: LatencyLimit) -> St
     )
 }
 
-/// The second signal of slowness: `the median rose by more than 50 % as well`.
-pub(super) fn slower_as_a_whole(cut: &Cut) -> String {
-    format!("typical requests, too (more than {} slower than {})", percent(cut.theta), latency(cut.seconds))
+/// The second signal of slowness: `typical requests are slower, too: 31 % took longer than 58 ms, limit 22 %`.
+pub(super) fn slower_as_a_whole(new: Tally, cut: &Cut) -> String {
+    let share = percent(new.ratio().unwrap_or(0.0));
+    format!(
+        "typical requests are slower, too: {share} took longer than {}, limit {}",
+        latency(cut.seconds),
+        percent(cut.theta)
+    )
 }
 
 /// Why nothing can be told now.

@@ -145,9 +145,10 @@ impl Slowness {
     }
 
     /// Where the median surely broke the same limit: when all requests got slower, the tail is the part of them that
-    /// shows it last.
-    pub(super) fn slower_as_a_whole(&self) -> Option<&Cut> {
-        self.typical.as_ref().filter(|(_, test)| test.fired()).map(|(cut, _)| cut)
+    /// shows it last. With the requests of new pods since it began.
+    pub(super) fn slower_as_a_whole(&self) -> Option<(Tally, &Cut)> {
+        let (cut, test) = self.typical.as_ref().filter(|(_, test)| test.fired())?;
+        Some((test.onset()?.new, cut))
     }
 
     /// The test that speaks: the certain one as soon as it convicts, alone or seconded.

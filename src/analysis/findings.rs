@@ -1,7 +1,7 @@
 //! The table behind a verdict: one line per signal. Pure.
 
 use super::{
-    baseline::ErrorBaseline,
+    baseline::{Cut, ErrorBaseline},
     counter::Tally,
     draft::{Draft, Opinion, Said},
     evidence::Evidence,
@@ -26,6 +26,7 @@ pub(super) fn table(trial: &Trial, draft: &Draft) -> Vec<Finding> {
         lines.push(line);
     }
     lines.extend(latency_line(trial, latency));
+    lines.extend(trial.latency.tested().and_then(|slow| slow.slower_as_a_whole()).map(typical));
     if let Some((baseline, evidence)) = trial.callers.test() {
         let mut line = counted("errors", "callers", evidence, baseline.before, callers);
         line.before = before(baseline);
@@ -38,11 +39,14 @@ pub(super) fn table(trial: &Trial, draft: &Draft) -> Vec<Finding> {
     lines.extend(trial.leak.as_ref().map(memory));
     lines.extend(answers.iter().map(probe));
     lines.extend(trial.issues.all().map(|(source, issues, events)| {
-        let says = if trial.issues.loud().is_some() { "speaks against it, but never alone" } else { "not enough" };
+        let says = if trial.issues.loud().is_some() { NEVER_ALONE } else { "not enough" };
         line("issues", source, format!("{issues} new ({events} events)"), says)
     }));
     lines
 }
+
+/// What a second signal says.
+const NEVER_ALONE: &str = "speaks against it, but never alone";
 
 fn line(signal: &str, stream: &str, new: String, says: &str) -> Finding {
     Finding {
@@ -90,7 +94,7 @@ fn pods(trial: &Trial, fact: Option<&Fact>) -> Finding {
 fn counted(signal: &str, stream: &str, evidence: &Evidence, before: Tally, said: &Said) -> Finding {
     let what = if signal == "latency" { "slower" } else { "failed" };
     // While it is suspected, what counts is the time since it began; otherwise the whole watch.
-    let onset = evidence.onset().filter(|_| evidence.fired());
+    let onset = evidence.onset().filter(|_| said.case.is_some());
     let (new, old) = onset.map_or((evidence.new_total(), evidence.old_total()), |onset| (onset.new, onset.old));
     // What would have to be otherwise: the ratio within the limit, whatever chance makes of it.
     let most = (evidence.theta() * new.total).floor();
@@ -135,6 +139,16 @@ fn latency_line(trial: &Trial, said: &Said) -> Option<Finding> {
             line.limit = Some(format!("{} slower than {}", percent(cut.theta), explain::latency(cut.seconds)));
             Some(line)
         }
+    }
+}
+
+/// Requests that are no tail, where they surely got slower by more than the limit allows.
+fn typical((new, cut): (Tally, &Cut)) -> Finding {
+    let slower = |share: String| format!("{share} slower than {}", explain::latency(cut.seconds));
+    Finding {
+        before: Some(format!("{} {}", explain::quantile(cut.quantile), explain::latency(cut.before))),
+        limit: Some(slower(percent(cut.theta))),
+        ..line("latency", "typical requests", slower(share(new).unwrap_or_default()), NEVER_ALONE)
     }
 }
 

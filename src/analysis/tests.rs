@@ -664,11 +664,13 @@ fn when_all_requests_are_slower_half_of_the_tails_evidence_convicts() {
         story.roll(4, 0.0);
         story.fails(900.0, &new_pods(does)).unwrap().1
     };
-    let seconded = |judgement: &Judgement| judgement.explanation.contains("and typical requests, too (more than ");
+    let seconded = |judgement: &Judgement| judgement.explanation.contains("and typical requests are slower, too: ");
     let whole: Vec<Judgement> = (530..540).map(|seed| found(seed, Does { slow: 1.62, ..FINE })).collect();
     assert!(whole.iter().filter(|judgement| seconded(judgement)).count() >= 5);
     for judgement in &whole {
         let needed = if seconded(judgement) { SECONDED } else { LEVEL };
+        let sure = if judgement.log_e < LEVEL { "1 in 100 at most, and a second" } else { "below 1 in 10000" };
+        assert!(judgement.explanation.contains(sure), "{} {}", judgement.log_e, judgement.explanation);
         assert!(judgement.log_e >= needed - 1e-9, "{} {}", judgement.log_e, judgement.explanation);
     }
     assert!(whole.iter().any(|judgement| judgement.log_e < LEVEL));

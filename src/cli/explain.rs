@@ -85,7 +85,8 @@ async fn write_rest(
         }
         writeln!(
             out,
-            "(LOG E: accumulated evidence; 9.21 convicts, which is 1 false alarm in 10000 clean rollouts at most)"
+            "(LOG E: accumulated evidence; 9.21 convicts, which is 1 false alarm in 10000 clean rollouts at most; half of it \
+             with a second signal)"
         )?;
     }
     let incidents = Incidents::new(ctx.cluster.reader.clone(), Clock::system(), &[]);
