@@ -194,7 +194,7 @@ impl Trial {
         let sentence = format!("{}{second}", text(onset.new, onset.old));
         let opinion = match gates::pass(evidence, &onset, &around) {
             Gate::Open | Gate::Wait(_) if self.standing.contains(&reason) => Opinion::Fail(sentence.clone()),
-            Gate::Open if !evidence.over_now(t) => {
+            Gate::Open if evidence.kept_now(t) => {
                 Opinion::Wait(format!("{sentence}, but it has kept the limit for a minute."))
             }
             Gate::Open => Opinion::Fail(sentence.clone()),

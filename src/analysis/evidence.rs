@@ -203,8 +203,7 @@ impl Evidence {
         old.total >= SOME_TRAFFIC && old.ratio().is_some_and(|ratio| ratio <= self.hypothesis.theta())
     }
 
-    /// Whether at least half of a tick's requests fail, beyond the chance of a tick; or half of two in a row, and hardly by
-    /// chance.
+    /// Whether at least half of a tick's requests fail, beyond the chance of a tick; or of two in a row, beyond theirs.
     fn catastrophic(&mut self, new: Tally) -> bool {
         if new.total <= 0.0 {
             return false;
@@ -247,18 +246,13 @@ impl Evidence {
             self.log_m.min(self.log_e * (-elapsed / fade).exp2())
         };
         self.fired = if self.fired {
-            let within = self.last(t, RELEASE).0.ratio().is_some_and(|ratio| ratio <= self.hypothesis.theta());
-            self.log_e >= LEVEL / 2.0 && !within
+            self.log_e >= LEVEL / 2.0 && self.over(t, RELEASE) != Some(false)
         } else {
             let (all, warm) = self.last(t, NOW);
-            let over = |tally: Tally| tally.ratio().is_some_and(|ratio| ratio > self.hypothesis.theta());
             let catastrophic = all.ratio().is_some_and(|ratio| ratio >= HALF);
+            let goes_on = self.over_now(t) && self.over(t, STILL) != Some(false);
             // Steps of a quarter of the level make the level, whatever the last bit says.
-            let now = self.last(t, STILL).0;
-            self.log_e >= LEVEL - 1e-9
-                && over(all)
-                && (now.total <= 0.0 || over(now))
-                && (catastrophic || self.warm_tell(all, warm))
+            self.log_e >= LEVEL - 1e-9 && goes_on && (catastrophic || self.warm_tell(all, warm))
         };
     }
 
@@ -301,9 +295,19 @@ impl Evidence {
         self.fired
     }
 
+    /// Whether the share of bad requests lay above the limit in the window before `t`; nothing without requests.
+    fn over(&self, t: Seconds, window: Seconds) -> Option<bool> {
+        self.last(t, window).0.ratio().map(|ratio| ratio > self.hypothesis.theta())
+    }
+
     /// Whether the share of bad requests lies above the limit now.
     pub(super) fn over_now(&self, t: Seconds) -> bool {
-        self.last(t, NOW).0.ratio().is_some_and(|ratio| ratio > self.hypothesis.theta())
+        self.over(t, NOW) == Some(true)
+    }
+
+    /// Whether there were requests in the last minute, and the limit was kept.
+    pub(super) fn kept_now(&self, t: Seconds) -> bool {
+        self.over(t, NOW) == Some(false)
     }
 
     /// The same test with nothing seen yet.

@@ -223,6 +223,21 @@ fn peers_that_cannot_be_read_are_waited_for_and_not_for_ever() {
 }
 
 #[test]
+fn what_is_over_by_the_time_peers_are_heard_is_not_undone() {
+    let undone = |ends: f64| {
+        let mut world = World::new(3, &NAMES, &[]);
+        world.past(&calm);
+        world.roll("pay", false);
+        let all = |name: &str, t: f64| ["pay", "web"].contains(&name) && t > 60.0 && t <= ends;
+        let seen = world.run(195.0, &|name, _, _, t| if all(name, t) { 1.0 } else { CALM });
+        (failed(&seen, "pay"), world.docket.judge(world.t)[0].explanation.clone())
+    };
+    assert!(undone(f64::MAX).0);
+    let (undone, text) = undone(105.0);
+    assert!(!undone && text.ends_with("but it has kept the limit for a minute."), "{text}");
+}
+
+#[test]
 fn a_bad_rollout_among_calm_peers_convicts_and_says_how_many() {
     let mut world = World::new(1, &NAMES, &[]);
     world.past(&calm);
