@@ -209,8 +209,8 @@ impl Baseline {
         let histogram = if tail.span == Span::Lifetime { &self.lifetime_latency } else { &self.latency };
         let histogram = histogram.as_ref().filter(|_| tail.quantile > 0.5)?;
         match self.season(cut_of(histogram, 0.5, limit, Span::Window), (0.5, MEDIAN_REQUESTS), limit) {
-            CutState::Known(cut) => Some(cut).filter(|cut| TYPICAL_SHARES.contains(&cut.theta)),
-            CutState::Saturated(_) | CutState::Missing => None,
+            CutState::Known(cut) if TYPICAL_SHARES.contains(&cut.theta) => Some(cut),
+            _ => None,
         }
     }
 

@@ -153,7 +153,8 @@ impl Slowness {
 
     /// The test that speaks: the certain one as soon as it convicts, alone or seconded.
     pub(super) fn evidence(&self) -> &Evidence {
-        let seconded = self.slower_as_a_whole().is_some() && self.certain.log_e() >= SECONDED;
+        let whole = self.typical.as_ref().is_some_and(|(_, test)| test.fired());
+        let seconded = whole && self.certain.log_e() >= SECONDED;
         if self.certain.fired() || seconded { &self.certain } else { &self.likely }
     }
 }
