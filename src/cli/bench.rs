@@ -109,14 +109,14 @@ fn measure(args: &BenchArgs, seeds: Range<u64>, whole: bool) -> Result<Report, F
     let shared = Shared::new(args.interval);
     let workers = args.workers.or_else(|| std::thread::available_parallelism().ok()).map_or(1, usize::from);
     let judges: bench::Judges<'_> = if args.rivals || whole { &bench::everyone } else { &bench::lastgood };
-    let started = Instant::now();
-    let tallies = bench::run(&scenarios, &seeds, &shared, judges, workers);
-    let took = started.elapsed();
+    let timed = |scenarios: &[Scenario], seeds: &Range<u64>, judges: bench::Judges<'_>| {
+        let started = Instant::now();
+        (bench::run(scenarios, seeds, &shared, judges, workers), started.elapsed().as_secs_f64())
+    };
+    let (tallies, took) = timed(&scenarios, &seeds, judges);
     // Further runs are disjoint from those above, and on the same side of the line between tuning and reporting.
     let further = |scenarios: &[Scenario], each: u64| {
-        let started = Instant::now();
-        let seeds = seeds.end..seeds.end.saturating_add(each);
-        (bench::run(scenarios, &seeds, &shared, &bench::lastgood, workers), started.elapsed().as_secs_f64())
+        timed(scenarios, &(seeds.end..seeds.end.saturating_add(each)), &bench::lastgood)
     };
     let wanted = args.clean.or(whole.then_some(CLEAN));
     let clean = wanted.map(|deploys| {
@@ -126,7 +126,7 @@ fn measure(args: &BenchArgs, seeds: Range<u64>, whole: bool) -> Result<Report, F
     let clean_tallies = clean.as_ref().map(|(tallies, _)| tallies);
     let mut report = Report::new(&scenarios, &tallies, clean_tallies, seeds.clone(), args.interval);
     report.clean = wanted;
-    report.took_seconds = took.as_secs_f64();
+    report.took_seconds = took;
     report.clean_took_seconds = clean.as_ref().map(|(_, took)| *took);
     report.trouble = args.trouble.or(whole.then_some(TROUBLE)).map(|each| {
         let trouble: Vec<Scenario> = bench::TROUBLE.into_iter().filter_map(bench::find).collect();

@@ -2,8 +2,7 @@
 
 use super::{
     Report, Summary,
-    markdown::per_10k,
-    text::{percent, seconds},
+    text::{per_10k, percent, seconds},
 };
 use crate::bench::{judge::LASTGOOD, score::Tally};
 

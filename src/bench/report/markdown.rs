@@ -4,7 +4,7 @@ use super::{
     Report, Row, Share, Summary,
     goals::Goal,
     plots::rate,
-    text::{percent, seconds},
+    text::{per_10k, percent, seconds},
     why::why,
 };
 use crate::bench::{judge::LASTGOOD, sweep};
@@ -14,10 +14,11 @@ use std::fmt::Write;
 pub fn document(report: &Report, pictures: [&str; 2]) -> String {
     let mut out = String::new();
     head(report, &mut out);
-    goals(report, &mut out);
+    let all = report.goals();
+    goals(&all, &mut out);
     judges(report, pictures[0], &mut out);
     scenarios(report, &mut out);
-    misses(report, &mut out);
+    misses(report, &all, &mut out);
     delays(report, pictures[1], &mut out);
     how(report, &mut out);
     out
@@ -53,16 +54,12 @@ uses. A look every {} s. Measured in {:.0} s{}{}.
     );
 }
 
-fn goals(report: &Report, out: &mut String) {
+fn goals(all: &[Goal], out: &mut String) {
     let _ = writeln!(out, "## Goals\n\n| goal | measured | |\n|---|---|---|");
-    for Goal { name, measured, met, .. } in report.goals() {
-        let _ = writeln!(out, "| {name} | {measured} | {} |", if met { "met" } else { "**missed**" });
+    for Goal { name, measured, met, .. } in all {
+        let _ = writeln!(out, "| {name} | {measured} | {} |", if *met { "met" } else { "**missed**" });
     }
     out.push('\n');
-}
-
-pub(super) fn per_10k(share: Option<Share>) -> String {
-    share.map_or("–".into(), |s| format!("{:.1} ({:.1}–{:.1})", s.value, s.low, s.high))
 }
 
 fn interval(share: Option<Share>) -> String {
@@ -142,15 +139,14 @@ fn scenarios(report: &Report, out: &mut String) {
     );
 }
 
-fn misses(report: &Report, out: &mut String) {
+fn misses(report: &Report, goals: &[Goal], out: &mut String) {
     let missing: Vec<(&Row, String)> = report.of(LASTGOOD).filter_map(|row| Some((row, row.misses()?))).collect();
     let _ = writeln!(out, "## What misses its goal\n");
-    let goals: Vec<Goal> = report.goals().into_iter().filter(|goal| !goal.met).collect();
-    if missing.is_empty() && goals.is_empty() {
+    if missing.is_empty() && goals.iter().all(|goal| goal.met) {
         let _ = writeln!(out, "Nothing.\n");
         return;
     }
-    for Goal { name, measured, why, .. } in goals {
+    for Goal { name, measured, why, .. } in goals.iter().filter(|goal| !goal.met) {
         let _ = writeln!(out, "- **{name}**: {measured}. {why}");
     }
     for (row, what) in missing {

@@ -66,3 +66,7 @@ pub(super) fn percent(value: Option<f64>) -> String {
 pub(super) fn seconds(value: Option<f64>) -> String {
     value.map_or("–".into(), |value| format!("{value:.0} s"))
 }
+
+pub(super) fn per_10k(share: Option<Share>) -> String {
+    share.map_or("–".into(), |s| format!("{:.1} ({:.1}–{:.1})", s.value, s.low, s.high))
+}
