@@ -18,16 +18,20 @@ use criterion::{
 };
 use lastgood::{
     analysis::Docket,
-    domain::{Counts, Observation, Observed, PodState, Revision, Seconds, TrialTarget},
+    domain::{Buckets, Counts, Observation, Observed, PodState, Revision, Seconds, TrialTarget},
 };
 use std::{
     hint::black_box,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, LazyLock, atomic::Ordering},
     time::Duration,
 };
 
 const INTERVAL: Seconds = 15.0;
 const T0: Seconds = 1_700_000_000.0;
+
+/// All pods' histograms have the same bounds, as those of one program have.
+static BOUNDS: LazyLock<Buckets> =
+    LazyLock::new(|| common::BUCKETS.iter().map(|le| (le.parse().expect("a number"), 0.0)).collect());
 
 /// Time that this thread was on the processor.
 struct OnProcessor;
@@ -110,12 +114,9 @@ fn set(reading: &mut Observed, t: Seconds, tick: u64) {
     if let Observation::Counters { counts, .. } = &mut reading.what {
         counts.requests = Some(requests as f64);
         counts.errors = Some(errors as f64);
-        let latency = counts.latency.get_or_insert_default();
-        for (le, value) in common::BUCKETS.iter().zip(buckets) {
-            match latency.get_mut(*le) {
-                Some(old) => *old = value as f64,
-                None => drop(latency.insert((*le).to_owned(), value as f64)),
-            }
+        let latency = counts.latency.get_or_insert_with(|| BOUNDS.clone());
+        for (count, value) in latency.counts_mut().iter_mut().zip(buckets) {
+            *count = value as f64;
         }
     }
 }

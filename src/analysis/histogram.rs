@@ -4,14 +4,14 @@ use super::{
     counter::{Beat, Pulse, Reading, is_count},
     tuning::PROBIT_LEAST,
 };
-use crate::domain::Seconds;
+use crate::domain::{Buckets, Seconds};
 use statrs::function::erf::{erfc, erfc_inv};
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 /// Bucket bounds (seconds, ascending) and the count at or below each.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Histogram {
-    bounds: Arc<[f64]>,
+    bounds: Arc<Vec<f64>>,
     counts: Vec<f64>,
 }
 
@@ -36,33 +36,17 @@ pub(super) struct Above {
 }
 
 impl Histogram {
-    /// Reads the text form; `None` when a bound or a count is none, or no bucket is there.
-    pub(super) fn parse(buckets: &BTreeMap<String, f64>) -> Option<Self> {
-        let mut pairs = Vec::with_capacity(buckets.len());
-        for (bound, &count) in buckets {
-            let bound = match bound.as_str() {
-                "+Inf" | "inf" | "+inf" | "Inf" => f64::INFINITY,
-                text => text.parse::<f64>().ok()?,
-            };
-            if bound.is_nan() || bound < 0.0 || !is_count(count) {
-                return None;
-            }
-            pairs.push((bound, count));
-        }
-        pairs.sort_by(|a, b| a.0.total_cmp(&b.0));
-        if pairs.is_empty() {
+    /// Of what was observed; `None` when a bound or a count is none, or no bucket is there.
+    pub(super) fn of(buckets: &Buckets) -> Option<Self> {
+        let (bounds, counts) = (buckets.bounds(), buckets.counts());
+        if bounds.is_empty()
+            || !bounds.iter().all(|bound| *bound >= 0.0)
+            || !counts.iter().all(|count| is_count(*count))
+        {
             return None;
         }
         // Buckets are read one after another while requests go on; cumulative means not falling.
-        let mut most = 0.0_f64;
-        let counts = pairs
-            .iter()
-            .map(|&(_, count)| {
-                most = most.max(count);
-                most
-            })
-            .collect();
-        Some(Self { bounds: pairs.iter().map(|p| p.0).collect(), counts })
+        Some(Self { bounds: Arc::clone(bounds), counts: running_most(counts.iter().copied()) })
     }
 
     pub(super) fn total(&self) -> f64 {
@@ -75,8 +59,7 @@ impl Histogram {
     }
 
     fn same_layout(&self, other: &Self) -> bool {
-        self.bounds.len() == other.bounds.len()
-            && self.bounds.iter().zip(other.bounds.iter()).all(|(a, b)| a.to_bits() == b.to_bits())
+        Arc::ptr_eq(&self.bounds, &other.bounds) || self.bounds == other.bounds
     }
 
     /// What was added since `earlier`; all of it after a reset; `None` when the buckets changed.
@@ -87,17 +70,8 @@ impl Histogram {
         if self.total() < earlier.total() {
             return Some(self.clone());
         }
-        let mut most = 0.0_f64;
-        let counts = self
-            .counts
-            .iter()
-            .zip(&earlier.counts)
-            .map(|(now, then)| {
-                most = most.max(now - then);
-                most
-            })
-            .collect();
-        Some(Self { bounds: Arc::clone(&earlier.bounds), counts })
+        let added = self.counts.iter().zip(&earlier.counts).map(|(now, then)| now - then);
+        Some(Self { bounds: Arc::clone(&earlier.bounds), counts: running_most(added) })
     }
 
     /// Adds another one; `false` when its buckets differ and nothing was added.
@@ -174,6 +148,16 @@ impl Histogram {
     }
 }
 
+/// The largest so far, at each place.
+fn running_most(counts: impl Iterator<Item = f64>) -> Vec<f64> {
+    counts
+        .scan(0.0_f64, |most, count| {
+            *most = most.max(count);
+            Some(*most)
+        })
+        .collect()
+}
+
 fn normal_cdf(z: f64) -> f64 {
     0.5 * erfc(-z * std::f64::consts::FRAC_1_SQRT_2)
 }
@@ -191,13 +175,8 @@ pub(super) struct HistogramCounter {
 
 impl HistogramCounter {
     /// `None` for buckets that cannot be read: nothing is remembered of them.
-    pub(super) fn read(
-        &mut self,
-        t: Seconds,
-        buckets: &BTreeMap<String, f64>,
-        interval: Seconds,
-    ) -> Option<Reading<Histogram>> {
-        let now = Histogram::parse(buckets)?;
+    pub(super) fn read(&mut self, t: Seconds, buckets: &Buckets, interval: Seconds) -> Option<Reading<Histogram>> {
+        let now = Histogram::of(buckets)?;
         let beat = self.pulse.beat(t, interval);
         if beat == Beat::Late {
             return Some(Reading::Nothing);
@@ -219,13 +198,19 @@ impl HistogramCounter {
 mod tests {
     use super::*;
 
-    fn histogram(buckets: &[(&str, f64)]) -> Histogram {
-        Histogram::parse(&buckets.iter().map(|(b, c)| ((*b).to_owned(), *c)).collect()).unwrap()
+    const INF: f64 = f64::INFINITY;
+
+    fn buckets(pairs: &[(f64, f64)]) -> Buckets {
+        pairs.iter().copied().collect()
+    }
+
+    fn histogram(pairs: &[(f64, f64)]) -> Histogram {
+        Histogram::of(&buckets(pairs)).unwrap()
     }
 
     #[test]
     fn interpolates_and_says_what_is_certain() {
-        let h = histogram(&[("0.1", 90.0), ("0.2", 98.0), ("0.4", 100.0), ("+Inf", 100.0)]);
+        let h = histogram(&[(0.1, 90.0), (0.2, 98.0), (0.4, 100.0), (INF, 100.0)]);
         assert_eq!(h.quantile(0.95), Quantile::At(0.1 + 0.1 * 5.0 / 8.0));
         let above = h.above(0.15).unwrap();
         assert!((above.interpolated - 6.0).abs() < 1e-9);
@@ -235,40 +220,39 @@ mod tests {
     }
 
     #[test]
-    fn numeric_order_not_text_order() {
-        let h = histogram(&[("10", 3.0), ("2.5", 1.0), ("5", 2.0), ("+Inf", 3.0)]);
+    fn the_order_of_buckets_does_not_matter() {
+        let h = histogram(&[(10.0, 3.0), (2.5, 1.0), (5.0, 2.0), (INF, 3.0)]);
         assert!((h.above(5.0).unwrap().certain - 1.0).abs() < 1e-9);
     }
 
     #[test]
     fn the_last_bucket_saturates() {
-        let h = histogram(&[("0.1", 50.0), ("+Inf", 100.0)]);
+        let h = histogram(&[(0.1, 50.0), (INF, 100.0)]);
         assert_eq!(h.quantile(0.95), Quantile::Saturated(0.1));
         assert_eq!(h.above(0.2), None);
-        assert_eq!(histogram(&[("0.1", 0.0), ("+Inf", 0.0)]).quantile(0.5), Quantile::Empty);
+        assert_eq!(histogram(&[(0.1, 0.0), (INF, 0.0)]).quantile(0.5), Quantile::Empty);
     }
 
     #[test]
     fn unusable_buckets_are_refused() {
-        for (bound, count) in [("x", 1.0), ("0.1", f64::NAN), ("0.1", -1.0), ("NaN", 1.0)] {
-            assert!(Histogram::parse(&BTreeMap::from([(bound.to_owned(), count)])).is_none(), "{bound} {count}");
+        for (bound, count) in [(-1.0, 1.0), (0.1, f64::NAN), (0.1, -1.0), (f64::NAN, 1.0)] {
+            assert!(Histogram::of(&buckets(&[(bound, count)])).is_none(), "{bound} {count}");
         }
-        assert!(Histogram::parse(&BTreeMap::new()).is_none());
+        assert!(Histogram::of(&Buckets::default()).is_none());
     }
 
     #[test]
     fn differences_resets_and_changed_layouts() {
         let mut counter = HistogramCounter::default();
-        let map = |pairs: &[(&str, f64)]| pairs.iter().map(|(b, c)| ((*b).to_owned(), *c)).collect::<BTreeMap<_, _>>();
-        let a = map(&[("0.1", 10.0), ("+Inf", 20.0)]);
-        let b = map(&[("0.1", 15.0), ("+Inf", 30.0)]);
-        let reset = map(&[("0.1", 1.0), ("+Inf", 3.0)]);
+        let a = buckets(&[(0.1, 10.0), (INF, 20.0)]);
+        let b = buckets(&[(0.1, 15.0), (INF, 30.0)]);
+        let reset = buckets(&[(0.1, 1.0), (INF, 3.0)]);
         assert!(matches!(counter.read(0.0, &a, 15.0), Some(Reading::Lifetime(_))));
         let Some(Reading::Since(_, added)) = counter.read(15.0, &b, 15.0) else { panic!() };
         assert!((added.total() - 10.0).abs() < 1e-9);
         let Some(Reading::Since(_, added)) = counter.read(30.0, &reset, 15.0) else { panic!() };
         assert!((added.total() - 3.0).abs() < 1e-9);
-        let other = map(&[("0.2", 1.0), ("+Inf", 9.0)]);
+        let other = buckets(&[(0.2, 1.0), (INF, 9.0)]);
         assert_eq!(counter.read(45.0, &other, 15.0), Some(Reading::Nothing));
     }
 }

@@ -66,12 +66,15 @@ impl Hypothesis {
     }
 }
 
+/// A term that is smaller by so many nats than the largest is lost in its last bit, and `exp` is slow there.
+const NOTHING: f64 = 40.0;
+
 pub(super) fn log_sum_exp(terms: impl Iterator<Item = f64> + Clone) -> f64 {
     let top = terms.clone().fold(f64::NEG_INFINITY, f64::max);
     if !top.is_finite() {
         return top;
     }
-    top + terms.map(|term| (term - top).exp()).sum::<f64>().ln()
+    top + terms.map(|term| if term < top - NOTHING { 0.0 } else { (term - top).exp() }).sum::<f64>().ln()
 }
 
 /// When tests start, and how much each start is believed beforehand. Fixed before the data is

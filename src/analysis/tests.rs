@@ -156,15 +156,15 @@ impl Story {
     fn counts(&self, i: usize) -> Counts {
         let pod = &self.pods[i];
         let mut sum = 0.0;
-        let mut latency: BTreeMap<String, f64> = BOUNDS
+        let mut latency: Buckets = BOUNDS
             .iter()
             .zip(&pod.buckets)
             .map(|(bound, count)| {
                 sum += count;
-                (bound.to_string(), sum)
+                (*bound, sum)
             })
             .collect();
-        latency.insert("+Inf".to_owned(), pod.requests);
+        latency.add(f64::INFINITY, pod.requests);
         Counts { requests: Some(pod.requests), errors: Some(pod.errors), latency: self.latency.then_some(latency) }
     }
 
@@ -466,7 +466,7 @@ fn s35_nan_is_neither_evidence_nor_a_pass() {
         story.step(&|_, _| FINE);
         for i in 4..8 {
             let pod = PodId::new("shop", format!("b-{}", i - 4));
-            let latency = Some(BTreeMap::from([("0.1".to_owned(), f64::NAN), ("+Inf".to_owned(), f64::NAN)]));
+            let latency = Some([(0.1, f64::NAN), (f64::INFINITY, f64::NAN)].into_iter().collect());
             let bad = [f64::NAN, f64::INFINITY, -5.0][i % 3];
             story
                 .say(Observation::Counters { pod, counts: Counts { requests: Some(bad), errors: Some(bad), latency } });
@@ -920,7 +920,7 @@ fn nonsense_is_survived() {
             let counts = Counts {
                 requests: Some(any()),
                 errors: Some(any()),
-                latency: Some([("0.1", any()), ("x", any()), ("+Inf", any())].map(|(b, c)| (b.to_owned(), c)).into()),
+                latency: Some([(0.1, any()), (any(), any()), (f64::INFINITY, any())].into_iter().collect()),
             };
             let times = [T0 - 10.0, T0, T0 + 50.0, T0 + 51.0, T0 + 1e7, T0 + 600.0, f64::NAN, -1e300];
             let mut pick = |n: usize| (random.uniform() * n as f64) as usize;

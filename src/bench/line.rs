@@ -2,27 +2,21 @@
 
 use super::traffic::Counted;
 use crate::domain::{Counts, Kind, Observation, Observed, Seconds, WorkloadId};
-use std::collections::BTreeMap;
 
 /// The observation of one target, changed in place.
 #[derive(Debug, Clone)]
 pub(super) struct Line {
     pub(super) observed: Observed,
-    /// Bucket of each key of the histogram, in the order of its text.
-    order: Vec<usize>,
-    sums: Vec<f64>,
     last: Seconds,
 }
 
 impl Line {
     /// Of nobody yet.
     pub(super) fn blank(bounds: &[f64]) -> Self {
-        let names: Vec<String> = bounds.iter().map(f64::to_string).chain(["+Inf".to_owned()]).collect();
-        let map: BTreeMap<String, f64> = names.iter().map(|name| (name.clone(), 0.0)).collect();
-        let order = map.keys().filter_map(|key| names.iter().position(|name| name == key)).collect();
-        let counts = Counts { latency: Some(map), ..Counts::default() };
+        let latency = bounds.iter().copied().chain([f64::INFINITY]).map(|bound| (bound, 0.0)).collect();
+        let counts = Counts { latency: Some(latency), ..Counts::default() };
         let what = Observation::Callers { workload: WorkloadId::new("", Kind::Deployment, ""), counts };
-        Self { observed: Observed { t: 0.0, what }, order, sums: vec![0.0; names.len()], last: f64::NEG_INFINITY }
+        Self { observed: Observed { t: 0.0, what }, last: f64::NEG_INFINITY }
     }
 
     pub(super) fn about(&self, what: impl FnOnce(Counts) -> Observation) -> Self {
@@ -40,23 +34,20 @@ impl Line {
     }
 
     pub(super) fn set(&mut self, t: Seconds, counted: &Counted) {
-        let mut sum = 0.0;
-        for (cumulative, count) in self.sums.iter_mut().zip(&counted.buckets) {
-            sum += count;
-            *cumulative = sum;
-        }
         // Time never goes back for one target, whatever the jitter.
         self.last = t.max(self.last);
         self.observed.t = self.last;
-        let (sums, order) = (std::mem::take(&mut self.sums), std::mem::take(&mut self.order));
         if let Some(counts) = self.counts() {
             counts.requests = Some(counted.requests);
             counts.errors = Some(counted.errors);
             if let Some(latency) = &mut counts.latency {
-                latency.values_mut().zip(&order).for_each(|(value, bucket)| *value = sums[*bucket]);
+                let mut sum = 0.0;
+                for (cumulative, count) in latency.counts_mut().iter_mut().zip(&counted.buckets) {
+                    sum += count;
+                    *cumulative = sum;
+                }
             }
         }
-        (self.sums, self.order) = (sums, order);
     }
 
     /// A value that is none: the error count is not a number, is absent, or all is.

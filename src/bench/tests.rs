@@ -16,7 +16,7 @@ fn lines(id: &str, seed: u64) -> (Vec<String>, World, Ledger) {
 }
 
 /// Increases of the subject's new pods between two times: requests, errors, requests slower than a bound.
-fn increases(id: &str, seed: u64, from: f64, bound: Option<&str>) -> (f64, f64, f64) {
+fn increases(id: &str, seed: u64, from: f64, bound: Option<f64>) -> (f64, f64, f64) {
     let (lines, ..) = lines(id, seed);
     let mut last: BTreeMap<String, Counts> = BTreeMap::new();
     let mut sum = (0.0, 0.0, 0.0);
@@ -30,7 +30,7 @@ fn increases(id: &str, seed: u64, from: f64, bound: Option<&str>) -> (f64, f64, 
         if let Some(before) = last.get(&name).filter(|_| observed.t > from + 16.0) {
             let slower = |counts: &Counts| {
                 let latency = counts.latency.as_ref().unwrap();
-                bound.map_or(0.0, |bound| latency["+Inf"] - latency[bound])
+                bound.map_or(0.0, |bound| latency.get(f64::INFINITY).unwrap() - latency.get(bound).unwrap())
             };
             sum.0 += counts.requests.unwrap() - before.requests.unwrap();
             sum.1 += counts.errors.unwrap() - before.errors.unwrap();
@@ -75,7 +75,7 @@ fn what_is_measured_is_what_is_true() {
     let (_, world, _) = lines("S09", 5);
     let subject = &world.services[0];
     let bound = subject.buckets.iter().find(|bound| **bound > 2.0 * subject.median).unwrap();
-    let (requests, _, slower) = increases("S09", 5, T0 + 400.0, Some(&bound.to_string()));
+    let (requests, _, slower) = increases("S09", 5, T0 + 400.0, Some(*bound));
     let wanted = super::traffic::above((bound / (1.45 * subject.median)).ln() / subject.sigma);
     let error = 4.0 * (wanted * (1.0 - wanted) / requests).sqrt() + 0.002;
     assert!((slower / requests - wanted).abs() < error, "{} is not {wanted}", slower / requests);

@@ -4,6 +4,7 @@
 //! Everything that a decision may know is an [`Observation`]; everything that it may say is a
 //! [`Judgement`].
 
+mod buckets;
 mod decision;
 mod judgement;
 mod observation;
@@ -12,6 +13,7 @@ mod revision;
 mod rules;
 mod workload;
 
+pub use buckets::*;
 pub use decision::*;
 pub use judgement::*;
 pub use observation::*;

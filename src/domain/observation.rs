@@ -1,6 +1,5 @@
-use super::{PodId, Revision, Seconds, WorkloadId};
+use super::{Buckets, PodId, Revision, Seconds, WorkloadId};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 /// The name under which workloads without a trial are read, all as one source. While it is not `ok`, a conviction that
 /// has nobody else to be compared with waits for a while; it is nobody's outage.
@@ -209,9 +208,9 @@ pub struct Counts {
     /// Requests that failed on the server's side.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub errors: Option<f64>,
-    /// Cumulative histogram: upper bound in seconds as text (`"0.1"`, `"+Inf"`) → count of requests at or below it.
+    /// How long they took.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub latency: Option<BTreeMap<String, f64>>,
+    pub latency: Option<Buckets>,
 }
 
 /// The answer to one probe.

@@ -2,7 +2,7 @@
 //!
 //! The daemon reads it by range query when a rollout begins; a trace cannot be asked again.
 
-use crate::domain::{Counts, Observation, Observed, PodId, Seconds, WorkloadId};
+use crate::domain::{Buckets, Observation, Observed, PodId, Seconds, WorkloadId};
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     sync::Arc,
@@ -21,7 +21,7 @@ pub(super) struct Past {
     owners: HashMap<PodId, WorkloadId>,
     lately: BTreeMap<WorkloadId, Lately>,
     /// Bounds of histograms that were seen; few programs have their own.
-    bounds: Vec<Arc<[String]>>,
+    bounds: Vec<Arc<Vec<f64>>>,
     pruned: Seconds,
 }
 
@@ -29,33 +29,12 @@ pub(super) struct Past {
 struct Lately {
     /// The state of each living pod, as it was before what `recent` holds.
     pods: BTreeMap<PodId, Observed>,
-    recent: VecDeque<Kept>,
+    recent: VecDeque<Observed>,
 }
 
-/// One observation. Nearly all are readings of a histogram, and what is the same in all of them is kept once.
-struct Kept {
-    t: Seconds,
-    what: Observation,
-    /// Of a reading with a histogram, which then is not in `what`: its bounds and their counts.
-    latency: Option<Buckets>,
-}
-
-/// Bounds of a histogram, and the count of each.
-type Buckets = (Arc<[String]>, Box<[f64]>);
-
-impl Kept {
-    fn whole(&self) -> Observed {
-        let mut what = self.what.clone();
-        if let (Some((bounds, values)), Some(counts)) = (&self.latency, counts_of(&mut what)) {
-            counts.latency = Some(bounds.iter().cloned().zip(values.iter().copied()).collect());
-        }
-        Observed { t: self.t, what }
-    }
-}
-
-fn counts_of(what: &mut Observation) -> Option<&mut Counts> {
+fn latency_of(what: &mut Observation) -> Option<&mut Buckets> {
     match what {
-        Observation::Counters { counts, .. } | Observation::Callers { counts, .. } => Some(counts),
+        Observation::Counters { counts, .. } | Observation::Callers { counts, .. } => counts.latency.as_mut(),
         _ => None,
     }
 }
@@ -75,44 +54,24 @@ impl Past {
             Observation::Probe(probe) => probe.workload.clone(),
             _ => return None,
         };
-        let kept = self.kept(observed);
+        let mut kept = observed.clone();
+        if let Some(latency) = latency_of(&mut kept.what) {
+            self.share_bounds(latency);
+        }
         self.lately.entry(owner.clone()).or_default().recent.push_back(kept);
         Some(owner)
     }
 
-    fn kept(&mut self, observed: &Observed) -> Kept {
-        let t = observed.t;
-        let slim = |counts: &Counts| Counts { requests: counts.requests, errors: counts.errors, latency: None };
-        let (what, latency) = match &observed.what {
-            Observation::Counters { pod, counts } => {
-                (Observation::Counters { pod: pod.clone(), counts: slim(counts) }, counts.latency.as_ref())
-            }
-            Observation::Callers { workload, counts } => {
-                (Observation::Callers { workload: workload.clone(), counts: slim(counts) }, counts.latency.as_ref())
-            }
-            what => (what.clone(), None),
-        };
-        let latency = latency.map(|latency| (self.bounds_of(latency), latency.values().copied().collect()));
-        Kept { t, what, latency }
-    }
-
-    fn bounds_of(&mut self, latency: &BTreeMap<String, f64>) -> Arc<[String]> {
-        if let Some(known) = self.bounds.iter().find(|known| known.iter().eq(latency.keys())) {
-            return Arc::clone(known);
+    /// Nearly all that is kept are readings of a histogram, and what is the same in all of them is kept once.
+    fn share_bounds(&mut self, latency: &mut Buckets) {
+        if !self.bounds.iter().any(|known| latency.share(known)) && self.bounds.len() < BOUNDS_MAX {
+            self.bounds.push(Arc::clone(latency.bounds()));
         }
-        let bounds: Arc<[String]> = latency.keys().cloned().collect();
-        if self.bounds.len() < BOUNDS_MAX {
-            self.bounds.push(Arc::clone(&bounds));
-        }
-        bounds
     }
 
     /// What is kept of a workload: its pods as they stood, then everything since, in order.
     pub fn of(&self, workload: &WorkloadId) -> impl Iterator<Item = Observed> {
-        self.lately
-            .get(workload)
-            .into_iter()
-            .flat_map(|lately| lately.pods.values().cloned().chain(lately.recent.iter().map(Kept::whole)))
+        self.lately.get(workload).into_iter().flat_map(|lately| lately.pods.values().chain(&lately.recent).cloned())
     }
 
     /// Forgets a workload.
@@ -136,7 +95,7 @@ impl Past {
                     lately.pods.remove(&pod);
                     self.owners.remove(&pod);
                 } else {
-                    lately.pods.insert(pod, old.whole());
+                    lately.pods.insert(pod, old);
                 }
             }
         }

@@ -253,22 +253,21 @@ pub(crate) fn is_count(value: f64) -> bool {
     value.is_finite() && value >= 0.0
 }
 
-/// Adds a bucket under its bound in seconds, spelled one way whatever the exporter's spelling.
-/// Returns whether the bound could be read.
+/// Adds a bucket at its bound in seconds. Returns whether the bound could be read.
 pub(crate) fn add_bucket(counts: &mut Counts, le: &str, unit: f64, value: f64) -> bool {
     let Some(bound) = bound(le, unit) else { return false };
-    *counts.latency.get_or_insert_default().entry(bound).or_insert(0.0) += value;
+    counts.latency.get_or_insert_default().add(bound, value);
     true
 }
 
-/// `le` in seconds: `"0.1"`, `"1"` (also for `1.0`), `"+Inf"`.
-fn bound(le: &str, unit: f64) -> Option<String> {
+/// `le` in seconds.
+fn bound(le: &str, unit: f64) -> Option<f64> {
     let value: f64 = le.trim().parse().ok()?;
     if value == f64::INFINITY {
-        return Some("+Inf".into());
+        return Some(value);
     }
     // Twelve digits after the point swallow what scaling from milliseconds adds in the last place.
-    value.is_finite().then(|| (value * unit * 1e12).round() / 1e12).map(|v| v.to_string())
+    value.is_finite().then(|| (value * unit * 1e12).round() / 1e12)
 }
 
 #[cfg(test)]
@@ -277,10 +276,10 @@ mod tests {
 
     #[test]
     fn bounds_have_one_spelling() {
-        assert_eq!(bound("1.0", 1.0).as_deref(), Some("1"));
-        assert_eq!(bound("1e-1", 1.0).as_deref(), Some("0.1"));
-        assert_eq!(bound("3", 1e-3).as_deref(), Some("0.003"));
-        assert_eq!(bound("+Inf", 1e-3).as_deref(), Some("+Inf"));
+        assert_eq!(bound("1.0", 1.0), Some(1.0));
+        assert_eq!(bound("1e-1", 1.0), Some(0.1));
+        assert_eq!(bound("3", 1e-3), Some(0.003));
+        assert_eq!(bound("+Inf", 1e-3), Some(f64::INFINITY));
         assert_eq!(bound("NaN", 1.0), None);
         assert_eq!(bound("", 1.0), None);
     }

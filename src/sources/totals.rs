@@ -73,7 +73,7 @@ impl Arithmetic for Counts {
         let none = Counts::default();
         let before = before.unwrap_or(&none);
         let bucket_fell = match (&now.latency, &before.latency) {
-            (Some(now), Some(before)) => before.iter().any(|(le, was)| fell(now.get(le).copied(), Some(*was))),
+            (Some(now), Some(before)) => before.iter().any(|(le, was)| fell(now.get(le), Some(was))),
             _ => false,
         };
         // One of a caller's counters fell: all of them began anew.
@@ -91,9 +91,9 @@ impl Arithmetic for Counts {
         }
         if let Some(buckets) = &now.latency {
             let total = self.latency.get_or_insert_default();
-            for (le, now) in buckets {
-                let before = before.latency.as_ref().and_then(|b| b.get(le)).copied();
-                *total.entry(le.clone()).or_insert(0.0) += grown(*now, before);
+            for (le, now) in buckets.iter() {
+                let before = before.latency.as_ref().and_then(|b| b.get(le));
+                total.add(le, grown(now, before));
             }
         }
     }
@@ -112,7 +112,7 @@ mod tests {
     use crate::domain::Kind;
 
     fn counts(requests: f64, errors: f64) -> Counts {
-        let latency = BTreeMap::from([("0.1".to_owned(), requests - errors), ("+Inf".to_owned(), requests)]);
+        let latency = [(0.1, requests - errors), (f64::INFINITY, requests)].into_iter().collect();
         Counts { requests: Some(requests), errors: Some(errors), latency: Some(latency) }
     }
 

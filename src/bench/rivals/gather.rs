@@ -159,13 +159,7 @@ impl Gather {
         if !requests.is_finite() || !errors.is_finite() {
             return;
         }
-        let mut buckets: Vec<(f64, f64)> = counts
-            .latency
-            .iter()
-            .flatten()
-            .map(|(bound, count)| (bound.trim_start_matches('+').parse().unwrap_or(f64::INFINITY), *count))
-            .collect();
-        buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let buckets = counts.latency.iter().flat_map(|latency| latency.iter()).collect();
         let now = Sum { requests, errors, buckets, readings: 1 };
         let more = pod.last.as_ref().map(|last| {
             if now.requests < last.requests {

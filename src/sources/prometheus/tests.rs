@@ -107,7 +107,7 @@ async fn reads_the_counters_of_the_pods_under_trial_and_no_others() {
     let before = Clock::system().now();
     let read = read_once(&server).await;
     assert!(read.ok && read.reason.is_none(), "{read:?}");
-    let latency = [("+Inf".to_owned(), 100.0), ("0.1".to_owned(), 70.0)].into();
+    let latency = [(0.1, 70.0), (f64::INFINITY, 100.0)].into_iter().collect();
     assert_eq!(
         counters(&read),
         [

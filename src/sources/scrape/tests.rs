@@ -39,7 +39,7 @@ async fn sums_a_page_into_counters() {
     trial.pods[0].scrape.insert("path".into(), "/internal/metrics?all=1".into());
     let read = scrape.read_all(&[trial]).await;
     assert!(read.ok && read.reason.is_none(), "{read:?}");
-    let latency = [("+Inf".to_owned(), 100.0), ("0.1".to_owned(), 80.0)].into();
+    let latency = [(0.1, 80.0), (f64::INFINITY, 100.0)].into_iter().collect();
     let counts = Counts { requests: Some(100.0), errors: Some(5.0), latency: Some(latency) };
     let [Observed { what: Observation::Counters { pod, counts: found }, .. }, memory] = &read.observed[..] else {
         panic!("{read:?}")

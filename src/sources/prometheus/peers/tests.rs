@@ -170,7 +170,10 @@ async fn latency_is_read_of_the_nearest_only_and_only_when_it_is_asked_for() {
     let latency = |read: &PeerRead| {
         let of = |o: &Observed| match &o.what {
             Observation::Callers { workload, counts } => {
-                counts.latency.clone().map(|buckets| (workload.name.clone(), buckets["0.1"], buckets["+Inf"]))
+                let of = |buckets: &crate::domain::Buckets| {
+                    Some((workload.name.clone(), buckets.get(0.1)?, buckets.get(f64::INFINITY)?))
+                };
+                counts.latency.as_ref().and_then(of)
             }
             _ => None,
         };
