@@ -71,6 +71,7 @@ fn one(trial: &Trial, draft: &mut Draft, scene: &Scene<'_>) {
         let case = Case {
             reason: FailReason::Health,
             onset,
+            earliest: onset,
             shift: 1.0,
             strong: answer.old_passes,
             split: 0.0,

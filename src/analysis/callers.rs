@@ -5,9 +5,10 @@
 //! is not the cluster (gate 2). Else it is shown, and stands in the way of a pass.
 
 use super::{
+    arm::Share,
     baseline::{Baseline, ErrorBaseline},
     counter::{PairCounter, Reading, Tally},
-    evidence::{Evidence, Share},
+    evidence::Evidence,
     tuning::*,
 };
 use crate::domain::{Counts, Rules, Seconds};

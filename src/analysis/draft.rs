@@ -36,6 +36,8 @@ pub(super) enum Opinion {
 pub(super) struct Case {
     pub(super) reason: FailReason,
     pub(super) onset: Seconds,
+    /// When it may have begun.
+    pub(super) earliest: Seconds,
     /// By how much the share of bad requests rose.
     pub(super) shift: f64,
     /// Old pods with real traffic tell it apart from the hour that they live in, too.
@@ -205,6 +207,7 @@ impl Trial {
         let case = Case {
             reason,
             onset: since,
+            earliest: onset.earliest.min(since),
             shift: (onset.new.ratio().unwrap_or(0.0) - usual.ratio().unwrap_or(0.0)).max(0.0),
             strong: gates::told_apart(evidence, &onset),
             split: super::split::log_split(onset.beside[0], onset.beside[1]),
@@ -275,6 +278,7 @@ impl Trial {
         let case = Case {
             reason: FailReason::Errors,
             onset: since,
+            earliest: onset.earliest.min(since),
             shift: (onset.new.ratio().unwrap_or(0.0) - before.ratio().unwrap_or(0.0)).max(0.0),
             strong: false,
             split: 0.0,

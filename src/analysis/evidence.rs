@@ -5,6 +5,7 @@
 //! nonnegative supermartingale, so looking at it every tick costs nothing (Ville).
 
 use super::{
+    arm::{Arm, Share},
     bounds,
     counter::Tally,
     hypothesis::Hypothesis,
@@ -16,47 +17,13 @@ use super::{
 use crate::domain::Seconds;
 use std::collections::{BTreeMap, VecDeque};
 
-/// One pod's requests in one tick.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Share {
-    pub(super) pod: u32,
-    pub(super) new: bool,
-    /// An old pod of a revision that nobody proved good: it may be as bad as the new ones.
-    pub(super) unproved: bool,
-    /// Whether its cold start is over.
-    pub(super) warm: bool,
-    /// Since when it serves, where that is known.
-    pub(super) ready: Option<Seconds>,
-    pub(super) tally: Tally,
-}
-
-/// One pod's requests by segment (its name).
-#[derive(Debug, Clone)]
-pub(super) struct Arm {
-    pub(super) new: bool,
-    by_segment: VecDeque<(u32, Tally)>,
-}
-
-impl Arm {
-    /// Puts together what belongs to one segment since those in between were closed. Only the last few can.
-    fn merge(&mut self, starts: &Starts) {
-        let mut i = self.by_segment.len();
-        while i > 1 {
-            i -= 1;
-            let (later, before) = (self.by_segment[i], self.by_segment[i - 1].0);
-            if starts.place(later.0) == starts.place(before) {
-                self.by_segment.remove(i);
-                self.by_segment[i - 1].1 += later.1;
-            }
-        }
-    }
-}
-
 /// Since when the data speaks against the limit, by the start that explains it best.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Onset {
     /// First tick with a bad request since that start.
     pub(super) t: Seconds,
+    /// It may have begun as early as this: new pods were beyond the limit on the whole since then, too.
+    pub(super) earliest: Seconds,
     /// New pods since that start.
     pub(super) new: Tally,
     /// Old pods since that start.
@@ -156,11 +123,8 @@ impl Evidence {
             self.suspected = self.hypothesis.best_lr(new.scaled(temper)) >= SUSPECT;
         }
         for share in shares {
-            let arm = self.arms.entry(share.pod).or_insert_with(|| Arm { new: share.new, by_segment: VecDeque::new() });
-            match arm.by_segment.back_mut() {
-                Some((last, tally)) if *last == number => *tally += share.tally,
-                _ => arm.by_segment.push_back((number, share.tally)),
-            }
+            let arm = self.arms.entry(share.pod).or_insert_with(|| Arm::new(share.new));
+            arm.add(number, share.tally);
         }
         if new.total > 0.0 {
             self.new_at = Some(t);
@@ -357,6 +321,7 @@ impl Evidence {
         let beside_proven = self.proven.as_ref().map(|proven| new.beside(proven, t + PEER_BIN));
         Some(Onset {
             t,
+            earliest: new.earliest_above(self.theta()).map_or(t, |earliest| earliest.min(t)),
             new: rest().map(|s| s.new).sum(),
             old: rest().map(|s| s.old).sum(),
             beside,

@@ -1,9 +1,10 @@
 //! The two signal families: errors and latency, each the same test on other counts. Pure.
 
 use super::{
+    arm::Share,
     baseline::{Baseline, Cut, CutState, ErrorBaseline},
     counter::Tally,
-    evidence::{Evidence, Share},
+    evidence::Evidence,
     roster::Pod,
     tuning::*,
 };

@@ -5,14 +5,7 @@
 //! good; the old pods are long gone, and what breaks hours later (a dependency, data, load, a leak) is rarely what was
 //! rolled out: to undo it would be a guess. So it is told, with since when, and with who else broke in those minutes.
 
-use super::{
-    counter::Tally,
-    evidence::{Evidence, Share},
-    explain,
-    peers::Peers,
-    series::Series,
-    tuning::*,
-};
+use super::{arm::Share, counter::Tally, evidence::Evidence, explain, peers::Peers, series::Series, tuning::*};
 use crate::domain::{LateWatch, Revision, Rules, Seconds, WorkloadId};
 use std::{collections::BTreeMap, sync::Arc};
 

@@ -13,6 +13,7 @@
 //! `findings` say why. After an undo `recovery` says whether it helped; after a pass `late` watches on, lightly.
 //! Every constant is in `tuning`, with its source.
 
+mod arm;
 mod bake;
 mod baseline;
 mod blame;

@@ -42,8 +42,9 @@ pub(super) struct PeerWatch {
 /// What is asked of a peer.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ask<'a> {
-    /// When ours broke.
+    /// When ours broke, and when it may have begun.
     pub(super) onset: Seconds,
+    pub(super) earliest: Seconds,
     pub(super) t: Seconds,
     /// Which of our signals broke, and by how much its share of bad requests rose.
     pub(super) reason: FailReason,
@@ -57,6 +58,18 @@ impl PeerWatch {
     pub(super) fn failures(&self) -> &Series {
         let (pods, callers) = (&self.errors, &self.callers.1);
         if self.pods_measured && callers.latest() < pods.latest() + SILENT { pods } else { callers }
+    }
+
+    /// Since when it is broken, if it broke with ours; or earlier, if ours may have begun then and this goes on.
+    pub(super) fn broke(&self, asked: &Ask<'_>) -> Option<Break> {
+        let broken = |asked: &Ask<'_>| match self.told(asked) {
+            Told::Broken(found) => Some(found),
+            _ => None,
+        };
+        let steps = (1..).map(|step| asked.onset - f64::from(step) * PEER_ONSET);
+        let mut earlier = steps.take_while(|onset| *onset > asked.earliest - PEER_ONSET);
+        let goes_on = |found: &Break| found.onset >= asked.earliest - ONSET_SLACK && found.goes_on();
+        broken(asked).or_else(|| earlier.find_map(|onset| broken(&Ask { onset, ..*asked }).filter(goes_on)))
     }
 
     /// Whether any of its signals broke in the same minutes, and which first.
@@ -106,7 +119,12 @@ impl PeerWatch {
         let with_ours = |t: Seconds| (t - asked.onset).abs() <= PEER_ONSET;
         let since = self.probes.values().filter(|streak| streak.fails >= PROBE_FAILS).filter_map(|streak| streak.since);
         match since.filter(|since| with_ours(*since)).reduce(f64::min) {
-            Some(onset) => Told::Broken(Break { onset, after: Tally::default(), before: Tally::default() }),
+            Some(onset) => Told::Broken(Break {
+                onset,
+                after: Tally::default(),
+                before: Tally::default(),
+                lately: Tally::default(),
+            }),
             None if self.probes.values().any(|s| s.passes > 0 && s.last.is_some_and(|at| at >= asked.onset)) => {
                 Told::Fine
             }

@@ -72,7 +72,8 @@ struct Culprit<'a> {
 impl Scene<'_> {
     /// Whether a case of `me` is its own doing.
     pub(super) fn rule(&self, me: &WorkloadId, rules: &Rules, case: &Case) -> Ruling {
-        let asked = Ask { onset: case.onset, t: self.t, reason: case.reason, shift: case.shift, rules };
+        let Case { onset, earliest, reason, shift, .. } = *case;
+        let asked = Ask { onset, earliest, t: self.t, reason, shift, rules };
         let (compared, broken) = self.compare(me, &asked);
         let open = |gate, blamed| Ruling { gate, compared: compared.clone(), blamed };
         if let Some(node) = &case.node
@@ -185,16 +186,12 @@ impl Scene<'_> {
                 };
             }
             let peer = self.peers.get(id)?;
-            match peer.told(asked) {
-                Told::Broken(found) if with_us(found.onset) => culprit(
-                    format!("{id}, which it calls and which was not changed, {}", describe(&found, asked)),
-                    false,
-                ),
-                _ if peer.facts.fault(self.t) => {
-                    culprit(format!("pods of {id}, which it calls and which was not changed, crash"), false)
-                }
-                _ => None,
+            if let Some(found) = peer.broke(asked).filter(|found| with_us(found.onset)) {
+                let how = describe(&found, asked);
+                return culprit(format!("{id}, which it calls and which was not changed, {how}"), false);
             }
+            let crash = || format!("pods of {id}, which it calls and which was not changed, crash");
+            peer.facts.fault(self.t).then(crash).and_then(|why| culprit(why, false))
         })
     }
 

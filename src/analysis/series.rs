@@ -49,6 +49,16 @@ impl Series {
         loudest(&window, hypothesis).map(|(_, t, _)| t)
     }
 
+    /// The begin of the longest stretch up to the end of which more than `theta` of all requests were bad.
+    pub(super) fn earliest_above(&self, theta: f64) -> Option<Seconds> {
+        let mut since = Tally::default();
+        let stretches = self.bins.iter().rev().map(|(number, tally)| {
+            since += *tally;
+            ((number - 1) as Seconds * PEER_BIN, since.ratio())
+        });
+        stretches.filter(|(_, ratio)| ratio.is_some_and(|ratio| ratio > theta)).last().map(|(t, _)| t)
+    }
+
     /// What this and another one counted after the bin of `from`, in the bins in which both did. The first
     /// bin is left out: who served in its calm half only was never beside what broke in the other.
     pub(super) fn beside(&self, other: &Self, from: Seconds) -> [Tally; 2] {
@@ -125,6 +135,16 @@ pub(super) struct Break {
     pub(super) onset: Seconds,
     pub(super) after: Tally,
     pub(super) before: Tally,
+    /// The last two minutes of `after`.
+    pub(super) lately: Tally,
+}
+
+impl Break {
+    /// Whether it is as bad now as it was before, by half at least.
+    pub(super) fn goes_on(&self) -> bool {
+        let ratios = self.lately.ratio().zip(self.after.ratio());
+        ratios.is_none_or(|(lately, after)| lately >= after / 2.0)
+    }
 }
 
 /// What somebody else's signal says.
@@ -170,7 +190,8 @@ pub(super) fn ask(series: &Series, question: &Question) -> Told {
         broken = above(&window, highest.max(1e-4), usual + shift / 2.0).filter(beyond_chance);
     }
     if let Some((_, onset, after)) = broken {
-        return Told::Broken(Break { onset, after, before });
+        let lately = series.sum(question.t - LAST_MINUTES, question.t);
+        return Told::Broken(Break { onset, after, before, lately });
     }
     if own.is_some_and(|(log, ..)| log >= PEER_RISING) {
         return Told::Rising;
@@ -243,6 +264,17 @@ mod tests {
             assert!(matches!(ask(&peer, &question(T + 60.0, 0.05)), Told::Broken(_)));
             assert!(matches!(ask(&peer, &question(T + 60.0, 0.4)), Told::Fine));
         }
+    }
+
+    #[test]
+    fn the_earliest_begin_is_that_of_the_longest_stretch_beyond_the_limit() {
+        let mut bins = Series::default();
+        for (i, bad) in [0.0, 0.0, 12.0, 0.0, 30.0].into_iter().enumerate() {
+            bins.add(PEER_BIN * i as Seconds, Tally::new(bad, 100.0));
+        }
+        assert_eq!(bins.earliest_above(0.2), Some(3.0 * PEER_BIN), "the last bin alone");
+        assert_eq!(bins.earliest_above(0.11), Some(PEER_BIN), "42 of 300, and 42 of 400 is too little");
+        assert_eq!((bins.earliest_above(0.5), Series::default().earliest_above(0.0)), (None, None));
     }
 
     #[test]

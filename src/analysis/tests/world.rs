@@ -311,6 +311,39 @@ fn s26_a_callee_that_was_not_changed_is_named() {
     }
 }
 
+/// Where it is weak, when it began is not well known: what broke first and goes on is to blame all the same.
+#[test]
+fn s26_a_callee_is_named_however_late_its_caller_is_convicted() {
+    for seed in 0..40 {
+        let mut world = World::new(seed, &NAMES, &[("pay", "db")]);
+        world.past(&calm);
+        world.roll("pay", false);
+        let database = |name: &str, _: &str, _: &str, t: f64| match name {
+            "pay" if t > 100.0 => 0.065,
+            "db" if t > 100.0 => 0.3,
+            _ => CALM,
+        };
+        let seen = world.run(1500.0, &database);
+        assert!(!failed(&seen, "pay"), "{seed} {seen:?}");
+    }
+}
+
+/// What broke while ours was clean is somebody else's trouble.
+#[test]
+fn a_callee_that_broke_long_before_is_no_excuse() {
+    for seed in 0..10 {
+        let mut world = World::new(seed, &NAMES, &[("pay", "db")]);
+        world.past(&calm);
+        world.roll("pay", false);
+        let late = |name: &str, _: &str, _: &str, t: f64| match name {
+            "pay" if t > 1000.0 => 0.2,
+            "db" if t > 100.0 => 0.3,
+            _ => CALM,
+        };
+        assert!(failed(&world.run(1300.0, &late), "pay"), "{seed}");
+    }
+}
+
 #[test]
 fn s27_a_bad_callee_and_a_clean_caller_blames_the_callee_and_measures_again() {
     for seed in 0..10 {
