@@ -23,15 +23,20 @@ pub(super) struct Share {
 pub(super) struct Arm {
     pub(super) new: bool,
     pub(super) by_segment: VecDeque<(u32, Tally)>,
+    /// Since when it has been beyond the limit at every tick that had requests.
+    pub(super) bad_since: Option<Seconds>,
 }
 
 impl Arm {
     pub(super) fn new(new: bool) -> Self {
-        Self { new, by_segment: VecDeque::new() }
+        Self { new, by_segment: VecDeque::new(), bad_since: None }
     }
 
-    /// Adds to the newest segment, which is named `segment`.
-    pub(super) fn add(&mut self, segment: u32, more: Tally) {
+    /// Adds what happened from `from` on to the newest segment, which is named `segment`.
+    pub(super) fn add(&mut self, segment: u32, from: Seconds, more: Tally, theta: f64) {
+        if let Some(ratio) = more.ratio() {
+            self.bad_since = (ratio > theta).then(|| self.bad_since.unwrap_or(from));
+        }
         match self.by_segment.back_mut() {
             Some((last, tally)) if *last == segment => *tally += more,
             _ => self.by_segment.push_back((segment, more)),

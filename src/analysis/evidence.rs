@@ -124,7 +124,7 @@ impl Evidence {
         }
         for share in shares {
             let arm = self.arms.entry(share.pod).or_insert_with(|| Arm::new(share.new));
-            arm.add(number, share.tally);
+            arm.add(number, from, share.tally, self.hypothesis.theta());
         }
         if new.total > 0.0 {
             self.new_at = Some(t);
@@ -337,6 +337,11 @@ impl Evidence {
         self.arms.iter().map(move |(pod, arm)| {
             (*pod, arm.new, arm.by_segment.iter().filter(|(n, _)| *n >= first).map(|(_, tally)| *tally).sum())
         })
+    }
+
+    /// Since when a pod has been beyond the limit without a break.
+    pub(super) fn bad_since(&self, pod: u32) -> Option<Seconds> {
+        self.arms.get(&pod).and_then(|arm| arm.bad_since)
     }
 
     /// log M had these new pods not existed (gate 5).

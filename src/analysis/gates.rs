@@ -136,7 +136,7 @@ struct NodeSums {
     pods: Vec<u32>,
 }
 
-/// Requests since the onset by node, and the node that has nearly all bad ones.
+/// Requests since the onset by node, and the node that has nearly all bad ones, or surely more than all others.
 fn by_node(
     evidence: &Evidence,
     onset: &Onset,
@@ -157,7 +157,10 @@ fn by_node(
     let excess = |sums: &NodeSums| excess(sums.new, evidence.theta()).max(0.0);
     let all: f64 = nodes.values().map(excess).sum();
     let worst = nodes.iter().max_by(|a, b| excess(a.1).total_cmp(&excess(b.1)));
-    let culprit = worst.filter(|(_, sums)| all > 0.0 && excess(sums) > NODE_SHARE * all);
+    let others = |node: &str| nodes.iter().filter(|(name, _)| *name != node).map(|(_, s)| s.new).sum::<Tally>();
+    // A burst on one pod elsewhere must not hide the one that fails either.
+    let apart = |node: &str, sums: &NodeSums| split::log_split(sums.new, others(node)) >= LEVEL;
+    let culprit = worst.filter(|(node, sums)| all > 0.0 && (excess(sums) > NODE_SHARE * all || apart(node, sums)));
     (culprit.map(|(node, sums)| (node.clone(), sums.clone())), nodes)
 }
 
@@ -224,6 +227,7 @@ fn siblings_due(pods: &[(u32, Tally)], due: &[u32]) -> Gate {
 /// The new pods that served since the onset.
 struct Crowd<'a> {
     evidence: &'a Evidence,
+    t: Seconds,
     pods: Vec<(u32, Tally)>,
     /// Those that have been warm for as long as they were cold, at least.
     warm: BTreeSet<u32>,
@@ -235,6 +239,7 @@ impl<'a> Crowd<'a> {
         let warm = |pod: &&Pod| pod.first_ready.is_some_and(|at| around.t - at >= 2.0 * COLD_START);
         Self {
             evidence,
+            t: around.t,
             pods: served.map(|(serial, _, tally)| (serial, tally)).collect(),
             warm: around.roster.all().filter(warm).map(|pod| pod.serial).collect(),
         }
@@ -242,6 +247,15 @@ impl<'a> Crowd<'a> {
 
     fn sum(&self, of: impl Fn(&u32) -> bool) -> Tally {
         self.pods.iter().filter(|(serial, _)| of(serial)).map(|(_, tally)| *tally).sum()
+    }
+
+    /// For how long these have been beyond the limit without a break, on the average of their bad requests.
+    fn bad_time(&self, of: impl Fn(&u32) -> bool) -> Seconds {
+        let times = self.pods.iter().filter(|(serial, _)| of(serial)).map(|(serial, tally)| {
+            let since = self.evidence.bad_since(*serial);
+            tally.bad * since.map_or(0.0, |since| self.t - since)
+        });
+        times.sum::<Seconds>() / self.sum(&of).bad.max(1.0)
     }
 
     /// What is left of the evidence without those that are `gone`, which served `its`. Where others have long been
@@ -255,9 +269,13 @@ impl<'a> Crowd<'a> {
         let bad = left.ratio().is_some_and(|ratio| ratio > self.evidence.theta());
         let apart = split::log_split(its, left);
         // What is bad alike need not be convicted without its worst: the worst of several is the worst by chance, too.
-        // Where it is surely far worse, two things are going on, and the others must be convicted by themselves.
-        let needed = if apart >= LEVEL { LEVEL } else { LEVEL / 2.0 };
-        match (bad, log >= needed || log > 0.0 && apart < ALIKE) {
+        // Where it is surely far worse, two things are going on, and the others must be convicted by themselves: by
+        // more than a burst, too, for this evidence takes no time to rise.
+        let convicts = match apart >= LEVEL {
+            true => log >= LEVEL && self.bad_time(stays) > COLD_START,
+            false => log >= LEVEL / 2.0 || log > 0.0 && apart < ALIKE,
+        };
+        match (bad, convicts) {
             (true, true) => Left::Convicts,
             // Clean others are an answer; few requests of the others are none yet.
             (true, false) if log > 0.0 => Left::Unsettled,

@@ -395,6 +395,30 @@ fn s30_a_bad_node_is_not_the_revision() {
 }
 
 #[test]
+fn a_burst_elsewhere_does_not_hide_a_bad_node() {
+    let mut wrong = Vec::new();
+    for (seed, begin) in (0..40).map(|seed| (seed, T0 + 60.0 + 2.0 * seed as f64)) {
+        let mut story = Story::with(seed, FINE, 0);
+        for i in 0..8 {
+            story.add(&format!("b-{i}"), "b", &format!("n{}", i % 4), T0 + 1.0, Some(T0 + 10.0));
+        }
+        let errors = |pod: &str, t: f64| match t {
+            t if t > T0 + 60.0 && ["b-0", "b-4"].contains(&pod) => 0.3,
+            t if t > begin && t <= begin + 17.0 => 0.13,
+            _ => 0.01,
+        };
+        let mut failed = false;
+        story.until(400.0, &|pod, t| Does { errors: errors(pod, t), rps: 16.0, ..FINE }, &mut |j| {
+            failed |= matches!(j.verdict, Verdict::Fail(_))
+        });
+        if failed {
+            wrong.push(begin - T0)
+        }
+    }
+    assert_eq!(wrong, Vec::<f64>::new());
+}
+
+#[test]
 fn a_bad_node_is_found_though_pods_elsewhere_fail_a_little() {
     // Two of eight are on the bad node, and fail three in ten.
     let end = |seed, elsewhere: f64| {
