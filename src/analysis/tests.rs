@@ -409,10 +409,10 @@ fn a_burst_elsewhere_does_not_hide_a_bad_node() {
         };
         let mut failed = false;
         story.until(400.0, &|pod, t| Does { errors: errors(pod, t), rps: 16.0, ..FINE }, &mut |j| {
-            failed |= matches!(j.verdict, Verdict::Fail(_))
+            failed |= matches!(j.verdict, Verdict::Fail(_));
         });
         if failed {
-            wrong.push(begin - T0)
+            wrong.push(begin - T0);
         }
     }
     assert_eq!(wrong, Vec::<f64>::new());

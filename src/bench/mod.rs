@@ -31,7 +31,7 @@ pub use feed::{Feed, Ledger};
 pub use judge::{Judge, LASTGOOD, Lastgood, Said, What};
 pub use random::Random;
 pub use report::REPORTING;
-pub use report::{Report, Row, Share, Summary, TROUBLE, Trouble, delays, document, recall_against_false_undos, text};
+pub use report::{Further, Report, Row, Share, Summary, TROUBLE, delays, document, recall_against_false_undos, text};
 pub use rivals::{NAMES as RIVALS, Rivals};
 pub use rolling::Look;
 pub use run::{Judges, NEVER, ORACLE, Shared, Tallies, everyone, lastgood, run};

@@ -56,8 +56,10 @@ pub struct Tally {
     /// Requests that failed from the first harm to the undo, or to the end of the run.
     #[serde(skip)]
     pub harms: Vec<f64>,
-    /// Seeds of runs in which something went wrong, the first few.
+    /// Seeds of runs in which something went wrong or was missed, the first few.
     pub failed_seeds: Vec<u64>,
+    /// Of those with a wrong undo, the first few.
+    pub wrong_seeds: Vec<u64>,
 }
 
 /// How many seeds of failed runs are kept.
@@ -141,8 +143,11 @@ impl Tally {
             self.wrong += undos.saturating_sub(most) as u64;
         }
         let missed = self.must - before.2 > self.in_time - before.1 || self.must_hold - before.4 > self.held - before.3;
-        if (self.wrong > before.0 || missed) && self.failed_seeds.len() < SEEDS_KEPT {
-            self.failed_seeds.push(seed);
+        let wrong = self.wrong > before.0;
+        for (seeds, of) in [(&mut self.failed_seeds, wrong || missed), (&mut self.wrong_seeds, wrong)] {
+            if of && seeds.len() < SEEDS_KEPT {
+                seeds.push(seed);
+            }
         }
     }
 
@@ -166,10 +171,13 @@ impl Tally {
         self.delays.extend(other.delays);
         self.bounds.extend(other.bounds);
         self.harms.extend(other.harms);
-        self.failed_seeds.extend(other.failed_seeds);
-        // Which worker was quicker must not show.
-        self.failed_seeds.sort_unstable();
-        self.failed_seeds.truncate(SEEDS_KEPT);
+        for (seeds, more) in [(&mut self.failed_seeds, other.failed_seeds), (&mut self.wrong_seeds, other.wrong_seeds)]
+        {
+            seeds.extend(more);
+            // Which worker was quicker must not show.
+            seeds.sort_unstable();
+            seeds.truncate(SEEDS_KEPT);
+        }
     }
 
     /// Correct undos of all undos, with its 95 % interval; `None` without undos.

@@ -1,7 +1,7 @@
 //! `lastgood bench`: the open benchmark of rollback decisions.
 
 use super::{Failure, exit};
-use crate::bench::{self, Report, Scenario, Shared, Trouble};
+use crate::bench::{self, Further, Report, Scenario, Shared};
 use clap::{Args, ValueEnum};
 use std::{
     io::Write,
@@ -118,20 +118,19 @@ fn measure(args: &BenchArgs, seeds: Range<u64>, whole: bool) -> Result<Report, F
     let further = |scenarios: &[Scenario], each: u64| {
         timed(scenarios, &(seeds.end..seeds.end.saturating_add(each)), &bench::lastgood)
     };
-    let wanted = args.clean.or(whole.then_some(CLEAN));
-    let clean = wanted.map(|deploys| {
+    let clean = args.clean.or(whole.then_some(CLEAN)).map(|deploys| {
         let mix: Vec<Scenario> = bench::all().into_iter().filter(|scenario| scenario.clean).collect();
-        further(&mix, deploys.div_ceil(mix.len() as u64))
+        let (tallies, took) = further(&mix, deploys.div_ceil(mix.len() as u64));
+        (Further::new(deploys, &tallies, took), tallies)
     });
-    let clean_tallies = clean.as_ref().map(|(tallies, _)| tallies);
-    let mut report = Report::new(&scenarios, &tallies, clean_tallies, seeds.clone(), args.interval);
-    report.clean = wanted;
+    let (clean, clean_tallies) = clean.unzip();
+    let mut report = Report::new(&scenarios, &tallies, clean_tallies.as_ref(), seeds.clone(), args.interval);
+    report.clean = clean;
     report.took_seconds = took;
-    report.clean_took_seconds = clean.as_ref().map(|(_, took)| *took);
     report.trouble = args.trouble.or(whole.then_some(TROUBLE)).map(|each| {
         let trouble: Vec<Scenario> = bench::TROUBLE.into_iter().filter_map(bench::find).collect();
         let (tallies, took) = further(&trouble, each);
-        Trouble::new(each, &tallies, took)
+        Further::new(each, &tallies, took)
     });
     if whole || args.output == Format::Markdown {
         report.sweep = bench::sweep(&(seeds.start..seeds.start + SWEEP), &shared, workers);

@@ -1,7 +1,7 @@
 //! The document: docs/decision-benchmark.md. Pure.
 
 use super::{
-    Report, Row, Share, Summary,
+    Further, Report, Row, Share, Summary,
     goals::Goal,
     plots::rate,
     text::{per_10k, percent, seconds},
@@ -16,6 +16,7 @@ pub fn document(report: &Report, pictures: [&str; 2]) -> String {
     head(report, &mut out);
     let all = report.goals();
     goals(&all, &mut out);
+    wrong(report, &mut out);
     judges(report, pictures[0], &mut out);
     scenarios(report, &mut out);
     misses(report, &all, &mut out);
@@ -39,15 +40,18 @@ Seeds **{} to {}**, {} runs of each scenario; the rules were tuned on seeds 1 to
 uses. A look every {} s. Measured in {:.0} s{}{}.
 ",
         report.seeds.end - report.seeds.start,
-        report.clean.map_or(String::new(), |deploys| format!(" --clean {deploys}")),
-        report.trouble.as_ref().map_or(String::new(), |trouble| format!(" --trouble {}", trouble.runs_each)),
+        report.clean.as_ref().map_or(String::new(), |clean| format!(" --clean {}", clean.asked)),
+        report.trouble.as_ref().map_or(String::new(), |trouble| format!(" --trouble {}", trouble.asked)),
         report.seeds.start,
         report.seeds.end - 1,
         report.seeds.end - report.seeds.start,
         report.tuning_seeds.end - 1,
         report.interval,
         report.took_seconds,
-        report.clean_took_seconds.map_or(String::new(), |took| format!(", the further clean deploys in {took:.0} s")),
+        report
+            .clean
+            .as_ref()
+            .map_or(String::new(), |clean| format!(", the further clean deploys in {:.0} s", clean.took_seconds)),
         report.trouble.as_ref().map_or(String::new(), |trouble| {
             format!(", the further runs of cluster-wide trouble in {:.0} s", trouble.took_seconds)
         }),
@@ -60,6 +64,21 @@ fn goals(all: &[Goal], out: &mut String) {
         let _ = writeln!(out, "| {name} | {measured} | {} |", if *met { "met" } else { "**missed**" });
     }
     out.push('\n');
+}
+
+/// The further runs with a wrong undo, so that anybody can look at one.
+fn wrong(report: &Report, out: &mut String) {
+    let further = [report.clean.as_ref(), report.trouble.as_ref()].into_iter().flatten();
+    let named: Vec<String> = further.map(Further::named).filter(|named| !named.is_empty()).collect();
+    if !named.is_empty() {
+        let _ = writeln!(
+            out,
+            "Wrong undos in the further runs, by scenario and seed: {}. `lastgood bench --trace S02 --seed N` writes such a
+run as a trace, and `lastgood replay --interval {} -` judges it.\n",
+            named.join(", "),
+            report.interval
+        );
+    }
 }
 
 fn interval(share: Option<Share>) -> String {

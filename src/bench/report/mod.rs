@@ -115,40 +115,40 @@ pub struct Report {
     pub sweep: Vec<Cell>,
     /// How long it took.
     pub took_seconds: f64,
-    /// Further clean deploys that were asked for.
-    pub clean: Option<u64>,
-    /// How long the clean deploys took.
-    pub clean_took_seconds: Option<f64>,
-    /// Further runs of cluster-wide trouble.
-    pub trouble: Option<Trouble>,
+    /// Further clean deploys.
+    pub clean: Option<Further>,
+    /// Further runs of cluster-wide trouble, so many of each scenario of [`TROUBLE`].
+    pub trouble: Option<Further>,
 }
 
-/// Further runs of the scenarios of [`TROUBLE`].
+/// Further runs, in which nothing may be undone.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Trouble {
-    /// Runs of each scenario that were asked for.
-    pub runs_each: u64,
-    /// Runs of all of them.
+pub struct Further {
+    /// How many were asked for.
+    pub asked: u64,
+    /// How many there were.
     pub runs: u64,
-    /// Undos that must not be.
+    /// Undos.
     pub wrong: u64,
-    /// Seeds of runs in which something went wrong, the first few of each scenario.
-    pub failed_seeds: Vec<u64>,
+    /// Scenario and seed of runs with an undo, the first few of each scenario.
+    pub wrong_runs: Vec<(&'static str, u64)>,
     /// How long they took.
     pub took_seconds: f64,
 }
 
-impl Trouble {
+impl Further {
     /// Sums up such runs.
-    pub fn new(runs_each: u64, tallies: &Tallies, took_seconds: f64) -> Self {
-        let mut all = Self { runs_each, runs: 0, wrong: 0, failed_seeds: Vec::new(), took_seconds };
-        for tally in tallies.values() {
-            all.runs += tally.runs;
-            all.wrong += tally.wrong;
-            all.failed_seeds.extend(&tally.failed_seeds);
-        }
-        all
+    pub fn new(asked: u64, tallies: &Tallies, took_seconds: f64) -> Self {
+        let sum = |of: fn(&Tally) -> u64| tallies.values().map(of).sum();
+        let wrong_runs =
+            tallies.iter().flat_map(|((id, _), tally)| tally.wrong_seeds.iter().map(|seed| (*id, *seed))).collect();
+        Self { asked, runs: sum(|tally| tally.runs), wrong: sum(|tally| tally.wrong), wrong_runs, took_seconds }
+    }
+
+    /// The runs with an undo.
+    pub(super) fn named(&self) -> String {
+        self.wrong_runs.iter().map(|(id, seed)| format!("{id} {seed}")).collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -194,7 +194,6 @@ impl Report {
             sweep: Vec::new(),
             took_seconds: 0.0,
             clean: None,
-            clean_took_seconds: None,
             trouble: None,
         }
     }

@@ -36,12 +36,10 @@ pub fn text(report: &Report) -> String {
         let marks = if row.misses().is_some() { format!("  MISS, seeds {:?}", t.failed_seeds) } else { String::new() };
         let _ = writeln!(out, "{marks}");
     }
-    if let Some(trouble) = &report.trouble {
-        let _ = writeln!(
-            out,
-            "cluster-wide trouble: {} wrong undos in {} further runs, seeds {:?}",
-            trouble.wrong, trouble.runs, trouble.failed_seeds
-        );
+    for (what, further) in [("clean deploys", &report.clean), ("cluster-wide trouble", &report.trouble)] {
+        let Some(further) = further else { continue };
+        let named = if further.wrong > 0 { format!(": {}", further.named()) } else { String::new() };
+        let _ = writeln!(out, "{what}: {} wrong undos in {} further runs{named}", further.wrong, further.runs);
     }
     for summary in &report.summaries {
         let _ = writeln!(
