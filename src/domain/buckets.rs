@@ -6,10 +6,14 @@ use std::{fmt, sync::Arc};
 /// How an infinite bound is written, as Prometheus writes it.
 const INFINITE: &str = "+Inf";
 
+/// More bounds than any program has; each costs time and memory at every reading of every pod.
+const BOUNDS_MAX: usize = 1000;
+
 /// Bucket bounds in seconds, ascending (the last one is usually infinite), and how many requests took at most that
 /// long. Written as a map from a bound's text to its count: `{"0.1": 90, "+Inf": 100}`.
 ///
-/// Whether bounds and counts make sense is for the reader to say: a bound whose text is no number is read as NaN.
+/// Whether bounds and counts make sense is for the reader to say. What cannot be kept counts at a bound that is NaN: a
+/// text that is no number, and all bounds beyond the first thousand.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Buckets {
     /// Few programs have bounds of their own: readings can share them.
@@ -22,6 +26,7 @@ impl Buckets {
     pub fn add(&mut self, bound: f64, count: f64) {
         match self.place(bound) {
             Ok(at) => self.counts[at] += count,
+            Err(_) if self.counts.len() >= BOUNDS_MAX && !bound.is_nan() => self.add(f64::NAN, count),
             Err(at) => {
                 Arc::make_mut(&mut self.bounds).insert(at, bound);
                 self.counts.insert(at, count);
@@ -134,6 +139,15 @@ mod tests {
         let odd: Buckets = serde_json::from_str(r#"{"x":2,"+Inf":3}"#).unwrap();
         assert!(odd.bounds().iter().any(|bound| bound.is_nan()));
         assert!(serde_json::from_str::<Buckets>(r#"{"1":"two"}"#).is_err());
+    }
+
+    #[test]
+    fn keeps_a_thousand_bounds_and_says_that_there_were_more() {
+        let mut many: Buckets = (0..BOUNDS_MAX).rev().map(|n| (n as f64, 1.0)).collect();
+        assert!(many.counts().len() == BOUNDS_MAX && !many.bounds().iter().any(|bound| bound.is_nan()));
+        (0..5000).for_each(|n| many.add(f64::from(n), 1.0));
+        assert_eq!((many.counts().len(), many.get(f64::NAN)), (BOUNDS_MAX + 1, Some(4000.0)));
+        assert_eq!(many.get(3.0), Some(2.0), "what is known goes on");
     }
 
     #[test]
