@@ -207,7 +207,7 @@ impl Trial {
         let case = Case {
             reason,
             onset: since,
-            earliest: onset.earliest.min(since),
+            earliest: evidence.earliest(&onset),
             shift: (onset.new.ratio().unwrap_or(0.0) - usual.ratio().unwrap_or(0.0)).max(0.0),
             strong: gates::told_apart(evidence, &onset),
             split: super::split::log_split(onset.beside[0], onset.beside[1]),
@@ -278,7 +278,7 @@ impl Trial {
         let case = Case {
             reason: FailReason::Errors,
             onset: since,
-            earliest: onset.earliest.min(since),
+            earliest: evidence.earliest(&onset),
             shift: (onset.new.ratio().unwrap_or(0.0) - before.ratio().unwrap_or(0.0)).max(0.0),
             strong: false,
             split: 0.0,

@@ -22,8 +22,6 @@ use std::collections::{BTreeMap, VecDeque};
 pub(super) struct Onset {
     /// First tick with a bad request since that start.
     pub(super) t: Seconds,
-    /// It may have begun as early as this: new pods were beyond the limit on the whole since then, too.
-    pub(super) earliest: Seconds,
     /// New pods since that start.
     pub(super) new: Tally,
     /// Old pods since that start.
@@ -321,7 +319,6 @@ impl Evidence {
         let beside_proven = self.proven.as_ref().map(|proven| new.beside(proven, t + PEER_BIN));
         Some(Onset {
             t,
-            earliest: new.earliest_above(self.theta()).map_or(t, |earliest| earliest.min(t)),
             new: rest().map(|s| s.new).sum(),
             old: rest().map(|s| s.old).sum(),
             beside,
@@ -329,6 +326,11 @@ impl Evidence {
             old_then: self.proven.as_ref().unwrap_or(old).sum(t, f64::MAX),
             segment,
         })
+    }
+
+    /// When it may have begun: new pods were beyond the limit on the whole since then, too.
+    pub(super) fn earliest(&self, onset: &Onset) -> Seconds {
+        self.fine[0].earliest_above(self.theta()).map_or(onset.t, |earliest| earliest.min(onset.t))
     }
 
     /// What each pod served since the onset.

@@ -42,8 +42,9 @@ pub(super) struct PeerWatch {
 /// What is asked of a peer.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ask<'a> {
-    /// When ours broke, and when it may have begun.
+    /// When ours broke.
     pub(super) onset: Seconds,
+    /// When it may have begun.
     pub(super) earliest: Seconds,
     pub(super) t: Seconds,
     /// Which of our signals broke, and by how much its share of bad requests rose.
@@ -62,14 +63,11 @@ impl PeerWatch {
 
     /// Since when it is broken, if it broke with ours; or earlier, if ours may have begun then and this goes on.
     pub(super) fn broke(&self, asked: &Ask<'_>) -> Option<Break> {
-        let broken = |asked: &Ask<'_>| match self.told(asked) {
-            Told::Broken(found) => Some(found),
-            _ => None,
-        };
         let steps = (1..).map(|step| asked.onset - f64::from(step) * PEER_ONSET);
         let mut earlier = steps.take_while(|onset| *onset > asked.earliest - PEER_ONSET);
         let goes_on = |found: &Break| found.onset >= asked.earliest - ONSET_SLACK && found.goes_on();
-        broken(asked).or_else(|| earlier.find_map(|onset| broken(&Ask { onset, ..*asked }).filter(goes_on)))
+        let broke_earlier = || earlier.find_map(|onset| self.told(&Ask { onset, ..*asked }).broken().filter(goes_on));
+        self.told(asked).broken().or_else(broke_earlier)
     }
 
     /// Whether any of its signals broke in the same minutes, and which first.
@@ -82,11 +80,7 @@ impl PeerWatch {
                 .map_or(Told::TooLittle, |(series, limit)| ask(&series, &question(limit, FailReason::Latency))),
             self.probed(asked),
         ];
-        let broken = |told: &Told| match told {
-            Told::Broken(found) => Some(*found),
-            _ => None,
-        };
-        let first = all.iter().filter_map(broken).min_by(|a, b| a.onset.total_cmp(&b.onset));
+        let first = all.iter().filter_map(|told| told.broken()).min_by(|a, b| a.onset.total_cmp(&b.onset));
         // Who only counts failures cannot tell that it is not slow.
         let telling = if asked.reason == FailReason::Latency { &all[1..2] } else { &all[..] };
         match first {
@@ -119,12 +113,7 @@ impl PeerWatch {
         let with_ours = |t: Seconds| (t - asked.onset).abs() <= PEER_ONSET;
         let since = self.probes.values().filter(|streak| streak.fails >= PROBE_FAILS).filter_map(|streak| streak.since);
         match since.filter(|since| with_ours(*since)).reduce(f64::min) {
-            Some(onset) => Told::Broken(Break {
-                onset,
-                after: Tally::default(),
-                before: Tally::default(),
-                lately: Tally::default(),
-            }),
+            Some(onset) => Told::Broken(Break { onset, ..Break::default() }),
             None if self.probes.values().any(|s| s.passes > 0 && s.last.is_some_and(|at| at >= asked.onset)) => {
                 Told::Fine
             }
@@ -286,9 +275,7 @@ impl Peers {
         let limit = asked.rules.errors.max;
         let shift = (asked.reason == FailReason::Errors).then_some(asked.shift);
         let question = Question { onset: asked.onset, t: asked.t, limit, shift };
-        let Told::Broken(found) = self.nodes.get(node).map_or(Told::TooLittle, |series| ask(series, &question)) else {
-            return None;
-        };
+        let found = self.nodes.get(node).and_then(|series| ask(series, &question).broken())?;
         let elsewhere: Tally = self
             .nodes
             .iter()

@@ -137,7 +137,7 @@ impl Scene<'_> {
         for (id, peer) in self.peers.all().filter(|(id, _)| *id != me) {
             let told = peer.told(asked);
             if callers.contains(id) {
-                let before_us = matches!(told, Told::Broken(found) if found.onset < asked.onset - ONSET_SLACK);
+                let before_us = told.broken().is_some_and(|found| found.onset < asked.onset - ONSET_SLACK);
                 compared.rising += usize::from(before_us);
                 continue;
             }
@@ -206,12 +206,10 @@ impl Scene<'_> {
             let why = format!("{} was rolled out too and broke first ({unsure})", stance.workload);
             return Some(Culprit { id: &stance.workload, why, rolled_out: true });
         }
-        self.peers.all().filter(|(id, _)| near(id)).find_map(|(id, peer)| match peer.told(asked) {
-            Told::Broken(found) if earlier(found.onset) => {
-                let why = format!("{id}, which was not changed, {} ({unsure})", describe(&found, asked));
-                Some(Culprit { id, why, rolled_out: false })
-            }
-            _ => None,
+        self.peers.all().filter(|(id, _)| near(id)).find_map(|(id, peer)| {
+            let found = peer.told(asked).broken().filter(|found| earlier(found.onset))?;
+            let why = format!("{id}, which was not changed, {} ({unsure})", describe(&found, asked));
+            Some(Culprit { id, why, rolled_out: false })
         })
     }
 

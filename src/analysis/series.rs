@@ -130,11 +130,10 @@ pub(super) struct Question {
 }
 
 /// Since when somebody else's signal is broken.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct Break {
     pub(super) onset: Seconds,
     pub(super) after: Tally,
-    pub(super) before: Tally,
     /// The last two minutes of `after`.
     pub(super) lately: Tally,
 }
@@ -156,6 +155,16 @@ pub(super) enum Told {
     /// Not broken beyond chance yet, but on its way there.
     Rising,
     Broken(Break),
+}
+
+impl Told {
+    /// Since when, if it is broken.
+    pub(super) fn broken(self) -> Option<Break> {
+        match self {
+            Told::Broken(found) => Some(found),
+            _ => None,
+        }
+    }
 }
 
 /// Whether the signal broke within three minutes of ours: above its limit beyond chance, or above what it
@@ -191,7 +200,7 @@ pub(super) fn ask(series: &Series, question: &Question) -> Told {
     }
     if let Some((_, onset, after)) = broken {
         let lately = series.sum(question.t - LAST_MINUTES, question.t);
-        return Told::Broken(Break { onset, after, before, lately });
+        return Told::Broken(Break { onset, after, lately });
     }
     if own.is_some_and(|(log, ..)| log >= PEER_RISING) {
         return Told::Rising;

@@ -109,7 +109,7 @@ impl<'de> Deserialize<'de> for Buckets {
 
             fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Buckets, A::Error> {
                 let mut buckets = Buckets::default();
-                while let Some((bound, count)) = map.next_entry::<std::borrow::Cow<'de, str>, f64>()? {
+                while let Some((bound, count)) = map.next_entry::<String, f64>()? {
                     buckets.add(bound.trim().parse().unwrap_or(f64::NAN), count);
                 }
                 Ok(buckets)
