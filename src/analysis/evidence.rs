@@ -35,10 +35,12 @@ pub(super) struct Onset {
     segment: usize,
 }
 
-/// One tick of the new pods, kept for as long as a conviction looks back.
+/// One tick, kept for as long as a conviction looks back.
 #[derive(Debug, Clone, Copy)]
 struct Moment {
     t: Seconds,
+    /// For how long it stands.
+    rise: Seconds,
     new: Tally,
     /// Of those, pods whose cold start is over.
     warm: Tally,
@@ -107,10 +109,12 @@ impl Evidence {
         // What the first reading brings happened since its pods were Ready, however close the ticks are.
         let ready = shares.iter().filter(|s| s.new && s.tally.total > 0.0).filter_map(|s| s.ready).reduce(f64::min);
         let served = ready.map_or(f64::MAX, |ready| (t - ready).max(0.0));
+        let rare = new.total > 0.0 && new.total < SOME_TRAFFIC;
         let rise = match self.new_at {
             None if ready.is_some() => served.min(FIRST_READING).max(rise),
             // Where requests are rare, what fails now has been failing since the one before.
-            Some(last) if new.total > 0.0 && from > last => (t - last).min(FIRST_READING).max(rise),
+            // Where they are not, what comes after a silence is what a source that had stood still catches up on.
+            Some(last) if rare && from > last => (t - last).min(FIRST_READING).max(rise),
             _ => rise,
         };
         let number = self.starts.open(from, self.suspected, &self.hypothesis);
@@ -133,8 +137,8 @@ impl Evidence {
             self.old_seen = Some(t);
         }
         let warm = shares.iter().filter(|s| s.new && s.warm).map(|s| s.tally).sum();
-        self.recent.push_back(Moment { t, new, warm, old });
-        while self.recent.front().is_some_and(|moment| moment.t <= t - RELEASE) {
+        self.recent.push_back(Moment { t, rise, new, warm, old });
+        while self.recent.front().is_some_and(|moment| moment.t <= t - BEFORE) {
             self.recent.pop_front();
         }
         let unproved: Tally = shares.iter().filter(|s| s.unproved).map(|s| s.tally).sum();
@@ -161,7 +165,7 @@ impl Evidence {
 
     /// Whether old pods that serve in the same seconds are clean: then no burst of the cluster's explains it.
     fn beside_clean(&self, t: Seconds) -> bool {
-        let old: Tally = self.recent.iter().filter(|moment| moment.t > t - BESIDE).map(|moment| moment.old).sum();
+        let old: Tally = self.within(t, BESIDE).map(|moment| moment.old).sum();
         old.total >= SOME_TRAFFIC && old.ratio().is_some_and(|ratio| ratio <= self.hypothesis.theta())
     }
 
@@ -210,21 +214,39 @@ impl Evidence {
         self.fired = if self.fired {
             self.log_e >= LEVEL / 2.0 && self.over(t, RELEASE) != Some(false)
         } else {
-            let (all, warm) = self.last(t, NOW);
-            let catastrophic = all.ratio().is_some_and(|ratio| ratio >= HALF);
             let goes_on = self.over_now(t) && self.over(t, STILL) != Some(false);
             // Steps of a quarter of the level make the level, whatever the last bit says.
-            self.log_e >= LEVEL - 1e-9 && goes_on && (catastrophic || self.warm_tell(all, warm))
+            self.log_e >= LEVEL - 1e-9 && goes_on && !self.is_cold(t) && !self.is_a_burst(t, new)
         };
     }
 
-    /// Whether it is no cold start: pods that are past theirs are bad beyond chance, and not clearly less than
+    /// Whether it may still be a burst, as services have them. Not where surely half of the requests fail.
+    fn is_a_burst(&self, t: Seconds, new: Tally) -> bool {
+        let below_half = |tally: Tally| bounds::wilson(tally.bad, tally.total).low < HALF;
+        below_half(new) && below_half(self.last(t, TWO_SCRAPES).0) && self.bad_time(t) < BURST
+    }
+
+    /// For how long it has been as bad as in the worst half of the last minute. Targets are not read all at once, so
+    /// the first and the last reading of a burst are less bad than those between.
+    fn bad_time(&self, t: Seconds) -> Seconds {
+        let halves = self.within(t, NOW).filter_map(|end| self.last(end.t, TWO_SCRAPES).0.ratio());
+        let as_bad = AS_BAD * halves.fold(0.0, f64::max);
+        let ticks = self.recent.iter().filter_map(|moment| Some((moment.rise, moment.new.ratio()?)));
+        let beyond = ticks.filter(|(_, ratio)| *ratio > self.theta());
+        beyond.map(|(rise, ratio)| rise * (ratio / as_bad).min(1.0)).sum()
+    }
+
+    /// Whether it may be a cold start: until pods that are past theirs are bad beyond chance, and not clearly less than
     /// those that are not. Where all are warm by now, what cold ones left behind does not convict by a hair.
-    fn warm_tell(&self, all: Tally, warm: Tally) -> bool {
+    fn is_cold(&self, t: Seconds) -> bool {
+        let (all, warm) = self.last(t, NOW);
+        if all.ratio().is_some_and(|ratio| ratio >= HALF) {
+            return false;
+        }
         let mut cold = all;
         cold -= warm;
         let tell = self.hypothesis.best_lr(warm);
-        if cold.total < 1.0 { tell >= WARM_ALONE } else { tell >= WARM && split::log_split(cold, warm) < ALIKE }
+        if cold.total < 1.0 { tell < WARM_ALONE } else { tell < WARM || split::log_split(cold, warm) >= ALIKE }
     }
 
     /// Keeps of each pod what the segments keep.
@@ -289,7 +311,7 @@ impl Evidence {
 
     /// Requests of old pods in the last minutes, since `t` at the earliest.
     pub(super) fn old_since(&self, t: Seconds) -> Tally {
-        self.recent.iter().filter(|moment| moment.t > t).map(|moment| moment.old).sum()
+        self.recent.iter().rev().take_while(|moment| moment.t > t).map(|moment| moment.old).sum()
     }
 
     /// Requests of new pods since the bin of `t`.
@@ -304,8 +326,14 @@ impl Evidence {
 
     /// Requests of new pods in the window before `t`: all, and of warm pods.
     fn last(&self, t: Seconds, window: Seconds) -> (Tally, Tally) {
-        let recent = || self.recent.iter().filter(|moment| moment.t > t - window);
-        (recent().map(|moment| moment.new).sum(), recent().map(|moment| moment.warm).sum())
+        let all = self.within(t, window).map(|moment| moment.new).sum();
+        (all, self.within(t, window).map(|moment| moment.warm).sum())
+    }
+
+    /// The ticks that ended in the window before `t`, the latest first.
+    fn within(&self, t: Seconds, window: Seconds) -> impl Iterator<Item = &Moment> {
+        let until = self.recent.iter().rev().skip_while(move |moment| moment.t > t);
+        until.take_while(move |moment| moment.t > t - window)
     }
 
     /// The start that explains the data best (gate 4: ĵ = argmax LR_j).

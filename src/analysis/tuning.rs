@@ -75,6 +75,10 @@ pub(super) const RELEASE: Seconds = 180.0;
 /// A tick is as bad as its minute when its share of bad requests is at least this much of the minute's: four ticks make
 /// a minute of bad time only if chance does not take a little off each.
 pub(super) const AS_BAD: f64 = 0.8;
+/// What is not surely half must have gone on for longer than a burst of 40 s, and what chance adds to it (S15, A22).
+pub(super) const BURST: Seconds = 48.0;
+/// In this time every target is read twice, and chance has little say in which was the worst.
+pub(super) const TWO_SCRAPES: Seconds = 30.0;
 /// A tick counts as catastrophic from this share of bad requests (2.3, `B_t`).
 pub(super) const HALF: f64 = 0.5;
 /// Two ticks in a row with [`HALF`] are catastrophic when both together surely show this much: 40 % of few requests
