@@ -2,13 +2,13 @@
 use crate::{
     audit::Audit,
     daemon::Daemon,
-    fail::{Context, Result},
+    fail::{Context, Result, bail},
     faults::FaultProxy,
     kubelet::World,
     load::Load,
     manifest,
     narrate::{Narrator, Subject},
-    plane::{Plane, second::SecondApi},
+    plane::{Plane, second::SecondApi, state_metrics::StateMetrics},
     process,
     receiver::Receiver,
     relay::{Link, Relay},
@@ -55,10 +55,11 @@ pub(crate) struct Run<'a> {
     /// The way to the API server, by daemon.
     pub(crate) ways: BTreeMap<String, Relay>,
     pub(crate) second: Option<SecondApi>,
+    state_metrics: Option<StateMetrics>,
     narrator: Option<Narrator>,
     pub(crate) recording: Option<Recording>,
     pub(crate) manifests: BTreeMap<String, Value>,
-    began: Instant,
+    pub(crate) began: Instant,
     told: String,
 }
 
@@ -128,6 +129,7 @@ impl<'a> Run<'a> {
             },
             ways: BTreeMap::new(),
             second: None,
+            state_metrics: None,
             narrator: None,
             recording: None,
             manifests: BTreeMap::new(),
@@ -170,6 +172,12 @@ impl<'a> Run<'a> {
         let account = ["wait", "--for=create", "serviceaccount/default", "--timeout=30s"];
         self.kubectl(&account).await?.ok("the namespace has its ServiceAccount")?;
         let story = self.story;
+        if story.state_metrics {
+            if !story.alone {
+                bail!("a backtest of another story would take its rollouts from there: the story must be alone");
+            }
+            self.state_metrics = Some(self.stage.plane.state_metrics(&namespace).await?);
+        }
         self.wait_for_trust(false).await;
         if story.daemon.as_ref().is_some_and(DaemonSpec::takes_turns) {
             self.own_lease().await?;
@@ -341,6 +349,7 @@ impl<'a> Run<'a> {
 
     pub(crate) async fn clean_up(&mut self) -> Result<()> {
         self.loads.clear();
+        self.state_metrics = None;
         let mut first = Ok(());
         self.ways.values().for_each(|way| way.set(Link::Open));
         for daemon in self.daemons.values_mut() {

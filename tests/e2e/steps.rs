@@ -157,10 +157,11 @@ impl Run<'_> {
     async fn lastgood(&mut self, call: &Call) -> Result<()> {
         self.tell(&format!("lastgood {}", call.args.join(" ")));
         let mut args = Vec::new();
+        let began = (jiff::Timestamp::now() - jiff::SignedDuration::try_from(self.began.elapsed())?).to_string();
         for arg in &call.args {
             // The configuration of the story's own daemon.
             let config = self.folder.join("config-main").display().to_string();
-            args.push(self.filled_in(arg).await?.replace("CONFIG", &config));
+            args.push(self.filled_in(arg).await?.replace("CONFIG", &config).replace("BEGAN", &began));
         }
         // Judging the past needs no cluster.
         if args[0] != "replay" {

@@ -26,9 +26,12 @@ pub(crate) struct Story {
     /// Takes long, so it begins first.
     #[serde(default)]
     pub(crate) long: bool,
-    /// Disturbs the control plane itself, so it is played when all others have ended.
+    /// Disturbs what all share, so it is played when all others have ended.
     #[serde(default)]
     pub(crate) alone: bool,
+    /// Whether Prometheus knows what kube-state-metrics tells of its namespace.
+    #[serde(default)]
+    pub(crate) state_metrics: bool,
     /// Numbers of the fault cases that it shows; `tests/stories.rs` reads them.
     #[serde(default)]
     #[expect(dead_code, reason = "read by tests/stories.rs, and checked here")]

@@ -1,4 +1,4 @@
-//! Prometheus as Debian ships it: every annotated pod, every two seconds.
+//! Prometheus as Debian ships it: every annotated pod, every two seconds, and what kube-state-metrics says.
 //!
 //! Debian builds it without Kubernetes discovery, so its targets come from a file that follows the
 //! pods; the labels are those that everybody's relabelling makes of them.
@@ -22,6 +22,7 @@ use tokio::process::Command;
 pub(crate) const URL: &str = "http://127.0.0.1:9090";
 
 const TARGETS: &str = "targets.json";
+const STATE_TARGETS: &str = "state-targets.json";
 
 /// Starts it in folder `run`, with this interval and deadline of scrapes, and waits until it answers.
 pub(crate) async fn start(run: &Path, (every, within): (&str, &str)) -> Result<Process> {
@@ -33,10 +34,15 @@ scrape_configs:
 - job_name: pods
   file_sd_configs:
   - {{files: [{TARGETS}], refresh_interval: 2s}}
+- job_name: kube-state-metrics
+  honor_labels: true
+  file_sd_configs:
+  - {{files: [{STATE_TARGETS}], refresh_interval: 2s}}
 "
     );
     std::fs::write(&config, text)?;
     write_targets(run, &[])?;
+    write_state_targets(run, &[])?;
     let mut command = Command::new("prometheus");
     command
         .arg(format!("--config.file={}", config.display()))
@@ -78,9 +84,18 @@ pub(crate) async fn follow_pods(client: kube::Client, run: &Path) -> Result<()> 
 
 /// Gives Prometheus in folder `run` its targets.
 pub(crate) fn write_targets(run: &Path, all: &[Value]) -> Result<()> {
-    let fresh = run.join(".targets");
+    replace(run, TARGETS, all)
+}
+
+/// Gives it those that tell of the cluster's objects.
+pub(super) fn write_state_targets(run: &Path, all: &[Value]) -> Result<()> {
+    replace(run, STATE_TARGETS, all)
+}
+
+fn replace(run: &Path, file: &str, all: &[Value]) -> Result<()> {
+    let fresh = run.join(format!(".{file}"));
     std::fs::write(&fresh, serde_json::to_string(all)?)?;
-    std::fs::rename(&fresh, run.join(TARGETS)).map_err(Into::into)
+    std::fs::rename(&fresh, run.join(file)).map_err(Into::into)
 }
 
 fn key(pod: &Pod) -> String {
