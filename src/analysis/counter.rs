@@ -1,6 +1,6 @@
 //! Cumulative counters → what happened in between. Pure.
 
-use super::tuning::GAP_INTERVALS;
+use super::{bounds, tuning::GAP_INTERVALS};
 use crate::domain::Seconds;
 use std::ops::{AddAssign, SubAssign};
 
@@ -19,6 +19,11 @@ impl Tally {
     /// Share of bad requests; `None` without requests.
     pub(super) fn ratio(self) -> Option<f64> {
         (self.total > 0.0).then(|| self.bad / self.total)
+    }
+
+    /// Whether at least this share was bad, beyond chance (Wilson's interval).
+    pub(super) fn surely(self, share: f64) -> bool {
+        bounds::wilson(self.bad, self.total).low >= share
     }
 
     pub(super) fn scaled(self, by: f64) -> Self {

@@ -6,7 +6,6 @@
 
 use super::{
     arm::{Arm, Share},
-    bounds,
     counter::Tally,
     hypothesis::Hypothesis,
     series::Series,
@@ -176,9 +175,9 @@ impl Evidence {
         }
         let half = |tally: Tally| tally.ratio().is_some_and(|ratio| ratio >= HALF);
         let both = [new, self.previous].into_iter().sum::<Tally>();
-        let twice = half(new) && half(self.previous) && bounds::wilson(both.bad, both.total).low >= NEARLY_HALF;
+        let twice = half(new) && half(self.previous) && both.surely(NEARLY_HALF);
         self.previous = new;
-        twice || new.total >= HALF_REQUESTS && bounds::wilson(new.bad, new.total).low >= HALF
+        twice || new.total >= HALF_REQUESTS && new.surely(HALF)
     }
 
     /// Slew limit and fading (2.3): evidence rises only so fast per second of bad time, and fades,
@@ -203,7 +202,7 @@ impl Evidence {
             }
             // Targets are not scraped all at once: a fault that has ended is still seen by some for one more
             // tick, which is bad time only as far as it is as bad as the minute before.
-            let usual = self.last(t, NOW).0.ratio().unwrap_or(1.0).max(f64::MIN_POSITIVE);
+            let usual = self.last(t, NOW).ratio().unwrap_or(1.0).max(f64::MIN_POSITIVE);
             let as_bad = new.ratio().map_or(1.0, |ratio| (ratio / (AS_BAD * usual)).min(1.0));
             self.log_m.min(self.log_e.max(0.0) + LEVEL * step * as_bad)
         } else {
@@ -222,14 +221,13 @@ impl Evidence {
 
     /// Whether it may still be a burst, as services have them. Not where surely half of the requests fail.
     fn is_a_burst(&self, t: Seconds, new: Tally) -> bool {
-        let below_half = |tally: Tally| bounds::wilson(tally.bad, tally.total).low < HALF;
-        below_half(new) && below_half(self.last(t, TWO_SCRAPES).0) && self.bad_time(t) < BURST
+        !new.surely(HALF) && !self.last(t, TWO_SCRAPES).surely(HALF) && self.bad_time(t) < BURST
     }
 
     /// For how long it has been as bad as in the worst half of the last minute. Targets are not read all at once, so
     /// the first and the last reading of a burst are less bad than those between.
     fn bad_time(&self, t: Seconds) -> Seconds {
-        let halves = self.within(t, NOW).filter_map(|end| self.last(end.t, TWO_SCRAPES).0.ratio());
+        let halves = self.within(t, NOW).filter_map(|end| self.last(end.t, TWO_SCRAPES).ratio());
         let as_bad = AS_BAD * halves.fold(0.0, f64::max);
         let ticks = self.recent.iter().filter_map(|moment| Some((moment.rise, moment.new.ratio()?)));
         let beyond = ticks.filter(|(_, ratio)| *ratio > self.theta());
@@ -239,10 +237,11 @@ impl Evidence {
     /// Whether it may be a cold start: until pods that are past theirs are bad beyond chance, and not clearly less than
     /// those that are not. Where all are warm by now, what cold ones left behind does not convict by a hair.
     fn is_cold(&self, t: Seconds) -> bool {
-        let (all, warm) = self.last(t, NOW);
+        let all = self.last(t, NOW);
         if all.ratio().is_some_and(|ratio| ratio >= HALF) {
             return false;
         }
+        let warm: Tally = self.within(t, NOW).map(|moment| moment.warm).sum();
         let mut cold = all;
         cold -= warm;
         let tell = self.hypothesis.best_lr(warm);
@@ -281,7 +280,7 @@ impl Evidence {
 
     /// Whether the share of bad requests lay above the limit in the window before `t`; nothing without requests.
     fn over(&self, t: Seconds, window: Seconds) -> Option<bool> {
-        self.last(t, window).0.ratio().map(|ratio| ratio > self.hypothesis.theta())
+        self.last(t, window).ratio().map(|ratio| ratio > self.hypothesis.theta())
     }
 
     /// Whether the share of bad requests lies above the limit now.
@@ -324,10 +323,9 @@ impl Evidence {
         self.old_seen
     }
 
-    /// Requests of new pods in the window before `t`: all, and of warm pods.
-    fn last(&self, t: Seconds, window: Seconds) -> (Tally, Tally) {
-        let all = self.within(t, window).map(|moment| moment.new).sum();
-        (all, self.within(t, window).map(|moment| moment.warm).sum())
+    /// Requests of new pods in the window before `t`.
+    fn last(&self, t: Seconds, window: Seconds) -> Tally {
+        self.within(t, window).map(|moment| moment.new).sum()
     }
 
     /// The ticks that ended in the window before `t`, the latest first.

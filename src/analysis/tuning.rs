@@ -72,8 +72,8 @@ pub(super) const WARM_ALONE: f64 = 0.5;
 /// A conviction is only released by a ratio within the limit over this time (hysteresis), or by
 /// evidence below half the level.
 pub(super) const RELEASE: Seconds = 180.0;
-/// A tick is as bad as its minute when its share of bad requests is at least this much of the minute's: four ticks make
-/// a minute of bad time only if chance does not take a little off each.
+/// A tick is as bad as others, of its minute or in its worst half, when its share of bad requests is at least this much
+/// of theirs: four ticks make a minute of bad time only if chance does not take a little off each.
 pub(super) const AS_BAD: f64 = 0.8;
 /// What is not surely half must have gone on for longer than a burst of 40 s, and what chance adds to it (S15, A22).
 pub(super) const BURST: Seconds = 48.0;
