@@ -14,7 +14,6 @@ use crate::{
 use certs::{Authority, Identity};
 use serde::Deserialize;
 use serde_json::json;
-use state_metrics::StateMetrics;
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -141,11 +140,6 @@ impl Plane {
         let token = self.kubectl(&token, None).await?.ok(&format!("a token of {account}"))?;
         let user = json!({"token": token.trim()});
         write_kubeconfig(to, &self.authority.ca(), name, &user, server)
-    }
-
-    /// Lets Prometheus know how the objects of a namespace stand, until it is dropped.
-    pub(crate) async fn state_metrics(&self, namespace: &str) -> Result<StateMetrics> {
-        StateMetrics::start(self.admin.clone(), namespace, self.run.clone()).await
     }
 
     /// What every story feels.

@@ -176,7 +176,7 @@ impl<'a> Run<'a> {
             if !story.alone {
                 bail!("a backtest of another story would take its rollouts from there: the story must be alone");
             }
-            self.state_metrics = Some(self.stage.plane.state_metrics(&namespace).await?);
+            self.state_metrics = Some(StateMetrics::start(&self.stage.plane, &namespace).await?);
         }
         self.wait_for_trust(false).await;
         if story.daemon.as_ref().is_some_and(DaemonSpec::takes_turns) {

@@ -157,10 +157,10 @@ impl Run<'_> {
     async fn lastgood(&mut self, call: &Call) -> Result<()> {
         self.tell(&format!("lastgood {}", call.args.join(" ")));
         let mut args = Vec::new();
+        // When the story began, and the configuration of its own daemon.
         let began = (jiff::Timestamp::now() - jiff::SignedDuration::try_from(self.began.elapsed())?).to_string();
+        let config = self.folder.join("config-main").display().to_string();
         for arg in &call.args {
-            // The configuration of the story's own daemon.
-            let config = self.folder.join("config-main").display().to_string();
             args.push(self.filled_in(arg).await?.replace("CONFIG", &config).replace("BEGAN", &began));
         }
         // Judging the past needs no cluster.

@@ -1,11 +1,11 @@
-//! What kube-state-metrics tells of one namespace: the metrics that a backtest asks for, under the names and labels
-//! of its documentation (kubernetes/kube-state-metrics, docs/metrics/workload). A stand-in, not the program: every
-//! scrape lists the live objects.
-use super::prometheus;
+//! What kube-state-metrics tells of one namespace: the metrics that a backtest asks for, but for DaemonSets, under the
+//! names and labels of its documentation (kubernetes/kube-state-metrics, docs/metrics/workload). A stand-in, not the
+//! program: every scrape lists the live objects.
+use super::{Plane, prometheus};
 use crate::{fail::Result, http};
 use k8s_openapi::{
     api::{
-        apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet},
+        apps::v1::{Deployment, ReplicaSet, StatefulSet},
         core::v1::Pod,
     },
     apimachinery::pkg::apis::meta::v1::Time,
@@ -33,20 +33,19 @@ impl Drop for StateMetrics {
 }
 
 impl StateMetrics {
-    /// Starts it for a namespace, beside the Prometheus in folder `run`.
-    pub(super) async fn start(client: kube::Client, namespace: &str, run: PathBuf) -> Result<Self> {
+    /// Starts it for a namespace.
+    pub(crate) async fn start(plane: &Plane, namespace: &str) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let target = listener.local_addr()?.to_string();
-        let cluster = Cluster { client, namespace: namespace.into() };
+        let cluster = Cluster { client: plane.admin.clone(), namespace: namespace.into() };
         let server = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 // One scraper, one connection: the next one waits for its end.
                 let _ = cluster.serve(stream).await;
             }
         });
-        let running = Self { server, run };
-        prometheus::write_state_targets(&running.run, &[json!({"targets": [target]})])?;
-        Ok(running)
+        prometheus::write_state_targets(&plane.run, &[json!({"targets": [target]})])?;
+        Ok(Self { server, run: plane.run.clone() })
     }
 }
 
@@ -75,7 +74,6 @@ impl Cluster {
         self.list::<ReplicaSet>().await?.iter().for_each(|set| page.replica_set(set));
         self.list::<Deployment>().await?.iter().for_each(|deployment| page.deployment(deployment));
         self.list::<StatefulSet>().await?.iter().for_each(|set| page.stateful_set(set));
-        self.list::<DaemonSet>().await?.iter().for_each(|set| page.daemon_set(set));
         Ok(page.text)
     }
 
@@ -98,65 +96,54 @@ struct Page {
 }
 
 impl Page {
-    /// One sample; no value, no sample.
-    fn add(&mut self, name: &str, labels: &[(&str, &str)], value: Option<f64>) {
+    /// One sample, labelled with what tells the object from others and with more; no value, no sample.
+    fn add(&mut self, name: &str, own: &[(&str, &str)], more: &[(&str, &str)], value: Option<f64>) {
         let Some(value) = value else { return };
         let _ = write!(self.text, "{name}{{namespace=\"{}\"", self.namespace);
-        for (label, text) in labels {
+        for (label, text) in own.iter().chain(more) {
             let _ = write!(self.text, ",{label}=\"{text}\"");
         }
         let _ = writeln!(self.text, "}} {value}");
     }
 
     /// One sample for each state that a condition can be in: 1 for the one that it is in.
-    fn condition(&mut self, name: &str, labels: &[(&str, &str)], label: &str, is: &str) {
+    fn condition(&mut self, name: &str, own: &[(&str, &str)], label: &str, is: &str) {
         for state in ["true", "false", "unknown"] {
-            let all: Vec<_> = labels.iter().copied().chain([(label, state)]).collect();
-            self.add(name, &all, Some(f64::from(u8::from(is.eq_ignore_ascii_case(state)))));
+            let value = f64::from(u8::from(is.eq_ignore_ascii_case(state)));
+            self.add(name, own, &[(label, state)], Some(value));
         }
     }
 
     fn pod(&mut self, pod: &Pod) {
         let (name, uid) = (pod.name_any(), pod.uid().unwrap_or_default());
         let own = [("pod", name.as_str()), ("uid", uid.as_str())];
-        let with = |more: &[(&'static str, &str)]| -> Vec<(String, String)> {
-            let all = own.iter().copied().chain(more.iter().copied());
-            all.map(|(label, text)| (label.to_owned(), text.to_owned())).collect()
-        };
-        let mut add = |name: &str, labels: Vec<(String, String)>, value| {
-            let labels: Vec<_> = labels.iter().map(|(label, text)| (label.as_str(), text.as_str())).collect();
-            self.add(name, &labels, value);
-        };
-        let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default();
+        let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).unwrap_or_default();
         let owner = pod.owner_references().first();
         let (kind, owner) = owner.map_or(("", ""), |owner| (owner.kind.as_str(), owner.name.as_str()));
-        let info = [("node", node.as_str()), ("created_by_kind", kind), ("created_by_name", owner)];
-        add("kube_pod_info", with(&info), Some(1.0));
-        add("kube_pod_created", with(&[]), pod.creation_timestamp().as_ref().map(seconds));
-        add("kube_pod_deletion_timestamp", with(&[]), pod.metadata.deletion_timestamp.as_ref().map(seconds));
+        let info = [("node", node), ("created_by_kind", kind), ("created_by_name", owner)];
+        self.add("kube_pod_info", &own, &info, Some(1.0));
+        self.add("kube_pod_created", &own, &[], pod.creation_timestamp().as_ref().map(seconds));
+        self.add("kube_pod_deletion_timestamp", &own, &[], pod.metadata.deletion_timestamp.as_ref().map(seconds));
         let Some(status) = &pod.status else { return };
         for container in status.container_statuses.iter().flatten() {
-            let labels = |more: &[(&'static str, &str)]| {
-                let own = [("container", container.name.as_str())];
-                with(&own.into_iter().chain(more.iter().copied()).collect::<Vec<_>>())
-            };
+            let own = [own[0], own[1], ("container", container.name.as_str())];
             let name = |what: &str| format!("kube_pod_container_status_{what}");
-            add(&name("restarts_total"), labels(&[]), Some(container.restart_count.into()));
+            self.add(&name("restarts_total"), &own, &[], Some(container.restart_count.into()));
             let waiting = container.state.as_ref().and_then(|state| state.waiting.as_ref());
             if let Some(reason) = waiting.and_then(|waiting| waiting.reason.as_deref()) {
-                add(&name("waiting_reason"), labels(&[("reason", reason)]), Some(1.0));
+                self.add(&name("waiting_reason"), &own, &[("reason", reason)], Some(1.0));
             }
             if let Some(ended) = container.last_state.as_ref().and_then(|state| state.terminated.as_ref()) {
                 let reason = ended.reason.as_deref().unwrap_or_default();
-                add(&name("last_terminated_reason"), labels(&[("reason", reason)]), Some(1.0));
-                add(&name("last_terminated_exitcode"), labels(&[]), Some(ended.exit_code.into()));
+                self.add(&name("last_terminated_reason"), &own, &[("reason", reason)], Some(1.0));
+                self.add(&name("last_terminated_exitcode"), &own, &[], Some(ended.exit_code.into()));
             }
         }
         let Some(ready) = status.conditions.iter().flatten().find(|condition| condition.type_ == "Ready") else {
             return;
         };
         let since = ready.last_transition_time.as_ref().map(seconds).filter(|_| ready.status == "True");
-        add("kube_pod_status_ready_time", with(&[]), since);
+        self.add("kube_pod_status_ready_time", &own, &[], since);
         self.condition("kube_pod_status_ready", &own, "condition", &ready.status);
     }
 
@@ -164,11 +151,12 @@ impl Page {
         let name = set.name_any();
         let own = ("replicaset", name.as_str());
         let replicas = set.spec.as_ref().and_then(|spec| spec.replicas);
-        self.add("kube_replicaset_spec_replicas", &[own], replicas.map(f64::from));
-        self.add("kube_replicaset_created", &[own], set.creation_timestamp().as_ref().map(seconds));
+        self.add("kube_replicaset_spec_replicas", &[own], &[], replicas.map(f64::from));
+        self.add("kube_replicaset_created", &[own], &[], set.creation_timestamp().as_ref().map(seconds));
         for owner in set.owner_references() {
-            let by = [own, ("owner_kind", &owner.kind), ("owner_name", &owner.name), ("owner_is_controller", "true")];
-            self.add("kube_replicaset_owner", &by, Some(1.0));
+            let by =
+                [("owner_kind", owner.kind.as_str()), ("owner_name", &owner.name), ("owner_is_controller", "true")];
+            self.add("kube_replicaset_owner", &[own], &by, Some(1.0));
         }
     }
 
@@ -176,7 +164,7 @@ impl Page {
         let name = deployment.name_any();
         let own = ("deployment", name.as_str());
         let replicas = deployment.spec.as_ref().and_then(|spec| spec.replicas);
-        self.add("kube_deployment_spec_replicas", &[own], replicas.map(f64::from));
+        self.add("kube_deployment_spec_replicas", &[own], &[], replicas.map(f64::from));
         for condition in deployment.status.iter().flat_map(|status| status.conditions.iter().flatten()) {
             let reason = condition.reason.as_deref().unwrap_or_default();
             let labels = [own, ("reason", reason), ("condition", &condition.type_)];
@@ -188,21 +176,10 @@ impl Page {
         let name = set.name_any();
         let own = ("statefulset", name.as_str());
         let replicas = set.spec.as_ref().and_then(|spec| spec.replicas);
-        self.add("kube_statefulset_replicas", &[own], replicas.map(f64::from));
+        self.add("kube_statefulset_replicas", &[own], &[], replicas.map(f64::from));
         if let Some(revision) = set.status.as_ref().and_then(|status| status.update_revision.as_deref()) {
-            self.add("kube_statefulset_status_update_revision", &[own, ("revision", revision)], Some(1.0));
+            self.add("kube_statefulset_status_update_revision", &[own], &[("revision", revision)], Some(1.0));
         }
-    }
-
-    fn daemon_set(&mut self, set: &DaemonSet) {
-        let name = set.name_any();
-        let own = ("daemonset", name.as_str());
-        self.add("kube_daemonset_metadata_generation", &[own], set.metadata.generation.map(|n| n as f64));
-        let Some(status) = &set.status else { return };
-        let updated = f64::from(status.updated_number_scheduled.unwrap_or_default());
-        self.add("kube_daemonset_status_updated_number_scheduled", &[own], Some(updated));
-        let desired = f64::from(status.desired_number_scheduled);
-        self.add("kube_daemonset_status_desired_number_scheduled", &[own], Some(desired));
     }
 }
 
