@@ -238,6 +238,9 @@ impl Row {
         if t.must_hold > 0 && (t.held_right as f64) < 0.98 * t.must_hold as f64 {
             all.push(format!("the right reason named in {} of {}", t.held_right, t.must_hold));
         }
+        if let Some(times) = self.over_bound() {
+            all.push(format!("the median is {times:.1} times the information bound"));
+        }
         (!all.is_empty()).then(|| all.join(", "))
     }
 }

@@ -33,8 +33,13 @@ pub fn text(report: &Report) -> String {
         if let Some(bound) = row.bound_seconds {
             let _ = write!(out, ", bound {bound:.0} s");
         }
-        let marks = if row.misses().is_some() { format!("  MISS, seeds {:?}", t.failed_seeds) } else { String::new() };
-        let _ = writeln!(out, "{marks}");
+        if let Some(what) = row.misses() {
+            let _ = write!(out, "  MISS: {what}");
+        }
+        if !t.failed_seeds.is_empty() {
+            let _ = write!(out, "; seeds {:?}", t.failed_seeds);
+        }
+        out.push('\n');
     }
     for (what, further) in [("clean deploys", &report.clean), ("cluster-wide trouble", &report.trouble)] {
         let Some(further) = further else { continue };
