@@ -96,14 +96,16 @@ pub(in super::super) fn changes(witness: Witness, filter: &Filter, step: u64) ->
             let sets = format!("{} {}", changed(&replicas(filter, ""), &replicas(filter, &ago)), owned(filter));
             let created = format!("{} and on (namespace, replicaset) ({sets})", created(filter));
             let revision = format!("({} unless {})", updates(filter, ""), updates(filter, &ago));
-            // A new template is a new generation, and pods of it are few at first. The two may be scraped apart.
+            // A new template is a new generation, and pods of it are few at first; or all of them came between two
+            // readings, and are others than before. The two may be scraped apart.
             let ago = format!(" offset {}s", step.max(60));
             let generation = format!(
-                "({} > {} and {} < {})",
+                "({} > {} and on (namespace, daemonset) ({} < {} or {}))",
                 generations(filter, ""),
                 generations(filter, &ago),
                 updated(filter, ""),
-                updated(filter, &ago)
+                updated(filter, &ago),
+                fresh(filter, &ago)
             );
             [
                 mark(&sets, "set"),
@@ -144,6 +146,14 @@ fn generations(filter: &Filter, ago: &str) -> String {
 fn updated(filter: &Filter, ago: &str) -> String {
     let whose = filter.matchers("daemonset", "");
     format!("max by (namespace, daemonset) (kube_daemonset_status_updated_number_scheduled{{{whose}}}{ago})")
+}
+
+/// Pods of DaemonSets that were not there before.
+fn fresh(filter: &Filter, ago: &str) -> String {
+    let pods = format!("kube_pod_info{{created_by_kind=\"DaemonSet\",{}}}", filter.matchers("created_by_name", ""));
+    let new = format!("{pods} unless on (namespace, pod, uid) {pods}{ago}");
+    let named = format!("label_replace({new}, \"daemonset\", \"$1\", \"created_by_name\", \"(.+)\")");
+    format!("count by (namespace, daemonset) ({named})")
 }
 
 /// Pods that count requests, by their ReplicaSet's name.
