@@ -1,11 +1,11 @@
-//! What kube-state-metrics tells of one namespace: the metrics that a backtest asks for, but for DaemonSets, under the
-//! names and labels of its documentation (kubernetes/kube-state-metrics, docs/metrics/workload). A stand-in, not the
-//! program: every scrape lists the live objects.
+//! What kube-state-metrics tells of one namespace: the metrics that a backtest asks for, under the names and labels
+//! of its documentation (kubernetes/kube-state-metrics, docs/metrics/workload). A stand-in, not the program: every
+//! scrape lists the live objects.
 use super::{Plane, prometheus};
 use crate::{fail::Result, http};
 use k8s_openapi::{
     api::{
-        apps::v1::{Deployment, ReplicaSet, StatefulSet},
+        apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet},
         core::v1::Pod,
     },
     apimachinery::pkg::apis::meta::v1::Time,
@@ -74,6 +74,7 @@ impl Cluster {
         self.list::<ReplicaSet>().await?.iter().for_each(|set| page.replica_set(set));
         self.list::<Deployment>().await?.iter().for_each(|deployment| page.deployment(deployment));
         self.list::<StatefulSet>().await?.iter().for_each(|set| page.stateful_set(set));
+        self.list::<DaemonSet>().await?.iter().for_each(|set| page.daemon_set(set));
         Ok(page.text)
     }
 
@@ -180,6 +181,17 @@ impl Page {
         if let Some(revision) = set.status.as_ref().and_then(|status| status.update_revision.as_deref()) {
             self.add("kube_statefulset_status_update_revision", &[own], &[("revision", revision)], Some(1.0));
         }
+    }
+
+    fn daemon_set(&mut self, set: &DaemonSet) {
+        let name = set.name_any();
+        let own = ("daemonset", name.as_str());
+        let status = set.status.clone().unwrap_or_default();
+        let (updated, desired) = (status.updated_number_scheduled.unwrap_or(0), status.desired_number_scheduled);
+        let generation = set.metadata.generation.map(|generation| generation as f64);
+        self.add("kube_daemonset_metadata_generation", &[own], &[], generation);
+        self.add("kube_daemonset_status_updated_number_scheduled", &[own], &[], Some(updated.into()));
+        self.add("kube_daemonset_status_desired_number_scheduled", &[own], &[], Some(desired.into()));
     }
 }
 
