@@ -255,19 +255,16 @@ impl Summary {
         let undos: f64 = mine().map(|row| per_run(row.tally.right + row.tally.wrong, row)).sum();
         let recalls: Vec<f64> = mine().filter_map(|row| Some(row.recall?.value)).collect();
         let is_clean = |id: &str| scenarios.iter().any(|scenario| scenario.id == id && scenario.clean);
-        let (mut false_undos, mut deploys) = (0, 0);
-        let further: Vec<(&str, &Tally)> = clean
-            .into_iter()
-            .flatten()
-            .filter(|((_, who), _)| *who == judge)
-            .map(|((id, _), tally)| (*id, tally))
-            .collect();
-        let counted: Vec<(&str, &Tally)> =
-            if further.is_empty() { mine().map(|row| (row.id, &row.tally)).collect() } else { further };
-        for (_, tally) in counted.into_iter().filter(|(id, _)| is_clean(id)) {
-            false_undos += tally.false_undos;
-            deploys += tally.must_not;
-        }
+        // Further runs are clean ones, of all scenarios that have any.
+        let further: Vec<&Tally> =
+            clean.into_iter().flatten().filter(|((_, who), _)| *who == judge).map(|(_, tally)| tally).collect();
+        let counted = if further.is_empty() {
+            mine().filter(|row| is_clean(row.id)).map(|row| &row.tally).collect()
+        } else {
+            further
+        };
+        let (false_undos, deploys) =
+            counted.iter().fold((0, 0), |(undos, deploys), t| (undos + t.false_undos, deploys + t.must_not));
         Self {
             judge,
             macro_precision: (undos > 0.0).then(|| right / undos),
