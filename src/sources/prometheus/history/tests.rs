@@ -20,8 +20,8 @@ fn asks(seen: &Seen) -> &'static str {
     match () {
         () if query.contains("count(up)") => "overview",
         () if query.contains("timestamp(up)") => "age",
-        () if query.contains("kube_pod_info") => "states",
         () if query.contains("offset") => "changes",
+        () if query.contains("kube_pod_info") => "states",
         () if query.contains("kube_replicaset_spec_replicas") || query.contains("count by (namespace, pod, set)") => {
             "standing"
         }
