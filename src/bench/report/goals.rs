@@ -78,9 +78,10 @@ impl Report {
             name: "half of all requests or all fail at ≥ 1 rps, a minute after a clean rollout, medians ≤ 30 s",
             measured: format!("{} to {}", seconds(*quickest), seconds(*slowest)),
             met: at_most(*slowest, 30.0),
-            why: "No old pod serves beside the new ones any more, so a burst of half a minute must undo nothing: 25 s \
-                  have to be seen where nearly all fail, 30 s where half do, and 60 s where chance leaves open whether \
-                  it is half. With targets that are read every 15 s these are two, three and four or five readings.",
+            why: "No old pod serves beside the new ones any more, and 15 s in which everything fails must undo nothing: \
+                  25 s have to be seen where nearly all fail, 30 s where half do, and 60 s where chance leaves open \
+                  whether it is half. With targets that are read every 15 s, one after another, these are two to \
+                  five readings.",
         })
     }
 
@@ -192,7 +193,7 @@ fn at_least(value: Option<f64>, least: f64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::{document, scenarios, score::Tally, sweep::Cell};
+    use crate::bench::{Further, document, scenarios, score::Tally, sweep::Cell};
 
     const NAME: &str = "median ≤ 1.5 times the information bound, where that is a minute or more";
 
@@ -240,7 +241,7 @@ mod tests {
             goal(&report, "false undos per 10,000 clean deploys ≤ 1").measured,
             "20.0 (3.5–112.4) on 500 deploys"
         );
-        report.clean = Some(super::super::Further::new(500, &clean, 2.9));
+        report.clean = Some(Further::new(500, &clean, 2.9));
         let speed = goal(&report, "100,000 deploys simulated and judged in 600 s on two cores");
         assert_eq!((speed.measured.as_str(), speed.met), ("580 s on the machine of this run", true));
     }

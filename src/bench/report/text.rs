@@ -35,9 +35,9 @@ pub fn text(report: &Report) -> String {
         }
         if let Some(what) = row.misses() {
             let _ = write!(out, "  MISS: {what}");
-        }
-        if !t.failed_seeds.is_empty() {
-            let _ = write!(out, "; seeds {:?}", t.failed_seeds);
+            if !t.failed_seeds.is_empty() {
+                let _ = write!(out, "; seeds {:?}", t.failed_seeds);
+            }
         }
         out.push('\n');
     }
