@@ -257,7 +257,8 @@ impl Trial {
             return Said::plain(if evidence.log_e() < 0.0 { Opinion::Clean } else { Opinion::Open });
         }
         let Some((onset, ready)) = evidence.onset().zip(self.first_ready) else { return Said::plain(Opinion::Open) };
-        let silent = t - self.new_seen.unwrap_or(ready) >= SILENT || !self.per_pod;
+        let after = CALLERS_AFTER.max(GAP_INTERVALS * self.cadence);
+        let silent = t - self.new_seen.unwrap_or(ready) >= after || !self.per_pod;
         let own = self.errors.as_ref().map(|family| &family.evidence);
         let hidden = own.is_some_and(|own| own.log_e() < 0.0 && own.new_total().total >= SOME_TRAFFIC);
         let before = baseline.before;

@@ -67,6 +67,17 @@ fn the_slew_limit_sets_the_pace() {
 }
 
 #[test]
+fn a_twentieth_more_of_what_is_common_is_plain_where_requests_are_many() {
+    // Two in five may be slow; for twenty minutes 39 % are, and then 42 %.
+    let mut evidence = Evidence::new(0.4, [60.0; 3], 1800.0);
+    let fired = (1..=100).map(|i| 15.0 * f64::from(i)).find(|t| {
+        evidence.step(t - 15.0, *t, 15.0, &[share(if *t > 1200.0 { 2100.0 } else { 1950.0 }, 5000.0)], 1.0);
+        evidence.fired()
+    });
+    assert!(fired.is_some_and(|t| t <= 1290.0), "{fired:?}");
+}
+
+#[test]
 fn bursts_do_not_convict() {
     let burst = |from: f64, to: f64, rate: f64| {
         move |t: f64| if t > from && t <= to { (150.0 * rate, 150.0) } else { (0.0, 150.0) }
