@@ -31,6 +31,10 @@ pub struct Tally {
     pub late: u64,
     /// Of those: undone to a wrong revision.
     pub wrong_target: u64,
+    /// Of those: with one share of failed requests from the first harm on.
+    pub steady: u64,
+    /// Of these: in time for a test that knows that share and the begin beforehand.
+    pub knowable: u64,
     /// Rollouts that must not be undone.
     pub must_not: u64,
     /// Of those: undone.
@@ -86,6 +90,9 @@ impl Tally {
                 Truth::Undo { within, targets, .. } => {
                     let due = ledger.due[index] + within;
                     self.must += 1;
+                    self.steady += u64::from(deploy.bad_share.is_some());
+                    let known = deploy.bad_share.and_then(|share| known_by(ledger, index, share));
+                    self.knowable += u64::from(known.is_some_and(|t| t <= due));
                     let end = match undo {
                         Some((t, _)) if t < harm => {
                             self.wrong += 1;
@@ -158,6 +165,8 @@ impl Tally {
         self.in_time += other.in_time;
         self.late += other.late;
         self.wrong_target += other.wrong_target;
+        self.steady += other.steady;
+        self.knowable += other.knowable;
         self.must_not += other.must_not;
         self.false_undos += other.false_undos;
         self.wrong += other.wrong;
@@ -219,10 +228,25 @@ pub fn quantile(values: &[f64], q: f64) -> Option<f64> {
     sorted.get(rank.min(sorted.len().saturating_sub(1))).copied()
 }
 
+/// How much likelier a failure and a success are at this share than at the limit (natural logs).
+fn likelier(share: f64) -> (f64, f64) {
+    let p = share.min(1.0 - 1e-9);
+    ((p / LIMIT).ln(), ((1.0 - p) / (1.0 - LIMIT)).ln())
+}
+
+/// When Wald's test, which knows this share and the begin of the harm, convicts, if it does. It sees every new
+/// pod each time that the ledger is written.
+fn known_by(ledger: &Ledger, deploy: usize, share: f64) -> Option<Seconds> {
+    let (failure, success) = likelier(share);
+    let tells = |(_, requests, failed): &&(Seconds, f64, f64)| failed * failure + (requests - failed) * success >= NATS;
+    ledger.served[deploy].iter().find(tells).map(|(t, ..)| *t)
+}
+
 /// Seconds after which enough requests were served to tell the share of bad ones from the limit at all.
 pub(super) fn bound(ledger: &Ledger, deploy: usize, bad: Option<f64>) -> Option<Seconds> {
-    let p = bad?.min(1.0 - 1e-9);
-    let needed = NATS / (p * (p / LIMIT).ln() + (1.0 - p) * ((1.0 - p) / (1.0 - LIMIT)).ln());
+    let p = bad?;
+    let (failure, success) = likelier(p);
+    let needed = NATS / (p * failure + (1.0 - p) * success);
     let harm = ledger.harm[deploy];
     let mut last = (harm, 0.0);
     for &(t, requests, _) in &ledger.served[deploy] {
@@ -239,4 +263,26 @@ fn failed_until(ledger: &Ledger, deploy: usize, t: Seconds) -> f64 {
     let served = &ledger.served[deploy];
     let upto = served.partition_point(|(at, ..)| *at <= t);
     upto.checked_sub(1).map_or(0.0, |i| served[i].2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_knows_the_share_beforehand_needs_four_failures_of_four_and_some_luck_near_the_limit() {
+        let ledger =
+            |served: &[(Seconds, f64, f64)]| Ledger { harm: vec![0.0], due: vec![0.0], served: vec![served.to_vec()] };
+        let all_fail = ledger(&[(15.0, 3.0, 3.0), (30.0, 4.0, 4.0), (45.0, 5.0, 5.0)]);
+        assert_eq!(
+            known_by(&all_fail, 0, 1.0),
+            Some(30.0),
+            "four times ln 20 is more than ln 10,000, three times is not"
+        );
+        // At 8 % the bound is 1,141 requests; chance moves what is seen until then.
+        let served = |failed: f64| ledger(&[(15.0, 1_100.0, failed), (30.0, 1_230.0, failed + 0.08 * 130.0)]);
+        assert_eq!(known_by(&served(88.0), 0, 0.08), Some(30.0));
+        assert_eq!(known_by(&served(93.0), 0, 0.08), Some(15.0));
+        assert_eq!(known_by(&served(80.0), 0, 0.08), None);
+    }
 }

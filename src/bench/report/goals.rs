@@ -111,7 +111,7 @@ impl Report {
             why: "The bound is of a test that knows beforehand how many fail and since when. Who does not, pays for \
                   it: 2.8 nats on top of 9.2 for half as much again as allowed since the first request, 3.9 for a \
                   fifth; and readings are 15 s apart. Where the bound is less than a minute, the time is that of the \
-                  rule against bursts (and in A08 three minutes in which the new pods showed nothing, after which \
+                  rule against bursts (and in A08 two minutes in which the new pods showed nothing, after which \
                   their callers are believed).",
         }
     }

@@ -225,12 +225,14 @@ impl Row {
         let t = &self.tally;
         let mut all = Vec::new();
         if let Some(recall) = self.recall.filter(|recall| recall.value < 0.995) {
-            all.push(format!(
-                "{:.1} % in time ({} late, {} never)",
-                recall.value * 100.0,
-                t.late,
-                t.must - t.in_time - t.late - t.wrong_target
-            ));
+            let never = t.must - t.in_time - t.late - t.wrong_target;
+            all.push(format!("{:.1} % in time ({} late, {never} never)", recall.value * 100.0, t.late));
+            if t.knowable < t.steady {
+                all.push(format!(
+                    "a test that knows beforehand how many fail, and since when, in time in {} of {}",
+                    t.knowable, t.steady
+                ));
+            }
         }
         if t.wrong > 0 {
             all.push(format!("{} wrong undos in {} runs", t.wrong, t.runs));
