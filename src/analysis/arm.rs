@@ -43,12 +43,13 @@ impl Arm {
         }
     }
 
-    /// Puts together what belongs to one segment since those in between were closed. Only the last few can.
-    pub(super) fn merge(&mut self, starts: &Starts) {
-        let mut i = self.by_segment.len();
-        while i > 1 {
-            i -= 1;
+    /// Puts together what belongs to one segment since those in between were closed, the first of which was `closed`.
+    pub(super) fn merge(&mut self, starts: &Starts, closed: u32) {
+        for i in (1..self.by_segment.len()).rev() {
             let (later, before) = (self.by_segment[i], self.by_segment[i - 1].0);
+            if later.0 < closed {
+                return;
+            }
             if starts.place(later.0) == starts.place(before) {
                 self.by_segment.remove(i);
                 self.by_segment[i - 1].1 += later.1;

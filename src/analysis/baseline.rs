@@ -149,13 +149,18 @@ impl Baseline {
     }
 
     /// What stands for "before": the window if it has requests to speak of.
-    pub(super) fn errors(&self, limit: f64) -> ErrorBaseline {
+    pub(super) fn before(&self) -> (Tally, Span) {
         let window: Tally = self.bins.iter().copied().sum();
-        let (before, span) = if window.total >= SOME_TRAFFIC || self.lifetime.total < SOME_TRAFFIC {
+        if window.total >= SOME_TRAFFIC || self.lifetime.total < SOME_TRAFFIC {
             (window, Span::Window)
         } else {
             (self.lifetime, Span::Lifetime)
-        };
+        }
+    }
+
+    /// What was usual, and the limit that follows from it.
+    pub(super) fn errors(&self, limit: f64) -> ErrorBaseline {
+        let (before, span) = self.before();
         let broken = before.total >= SOME_TRAFFIC && before.ratio().is_some_and(|ratio| ratio > limit);
         let dispersion = self.dispersion(limit);
         let theta = if broken {
@@ -180,13 +185,16 @@ impl Baseline {
         }
         let chi: f64 = used.iter().map(|bin| (bin.bad - bin.total * p).powi(2) / (bin.total * p * (1.0 - p))).sum();
         let phi = 1.0 + BURSTIER * (chi / df - 1.0).max(0.0);
+        if phi <= 1.0 {
+            return 1.0;
+        }
         // With few requests a bin the estimate is not worth more; with many it is exact, and grows with them.
         let most = DISPERSION_MAX.max(sum.total / used.len() as f64 / DISPERSION_MAX);
         let per_bin = sum.total / used.len() as f64;
         let hypothesis = Hypothesis::new(limit);
         let seen =
             used.iter().map(|bin| hypothesis.log_lr(**bin).exp().min(most_bet())).sum::<f64>() / used.len() as f64;
-        let harmless = seen.max(likely_bet(&hypothesis, p, per_bin, phi)) <= HARMLESS;
+        let harmless = seen <= HARMLESS && likely_bet(&hypothesis, p, per_bin, phi) <= HARMLESS;
         if harmless { 1.0 } else { phi.min(most) }
     }
 

@@ -116,8 +116,10 @@ impl Evidence {
             Some(last) if rare && from > last => (t - last).min(FIRST_READING).max(rise),
             _ => rise,
         };
-        let number = self.starts.open(from, self.suspected, &self.hypothesis);
-        self.tidy();
+        let (number, closed) = self.starts.open(from, self.suspected, &self.hypothesis);
+        if let Some(closed) = closed {
+            self.tidy(closed);
+        }
         let temper = (1.0 / dispersion.max(1.0)).min(REQUESTS_PER_TICK / new.total.max(1.0)).min(1.0);
         self.starts.count(from, new, old, temper);
         if new.total > 0.0 {
@@ -248,14 +250,14 @@ impl Evidence {
         if cold.total < 1.0 { tell < WARM_ALONE } else { tell < WARM || split::log_split(cold, warm) >= ALIKE }
     }
 
-    /// Keeps of each pod what the segments keep.
-    fn tidy(&mut self) {
+    /// Keeps of each pod what the segments keep, the first of which to go was `closed`.
+    fn tidy(&mut self, closed: u32) {
         let (starts, oldest) = (&self.starts, self.starts.oldest());
         self.arms.retain(|_, arm| {
             while arm.by_segment.front().is_some_and(|(name, _)| *name < oldest) {
                 arm.by_segment.pop_front();
             }
-            arm.merge(starts);
+            arm.merge(starts, closed);
             !arm.by_segment.is_empty()
         });
     }

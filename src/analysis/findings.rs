@@ -94,7 +94,7 @@ fn pods(trial: &Trial, fact: Option<&Fact>) -> Finding {
 fn counted(signal: &str, stream: &str, evidence: &Evidence, before: Tally, said: &Said) -> Finding {
     let what = if signal == "latency" { "slower" } else { "failed" };
     // While it is suspected, what counts is the time since it began; otherwise the whole watch.
-    let onset = evidence.onset().filter(|_| said.case.is_some());
+    let onset = said.case.as_ref().and_then(|_| evidence.onset());
     let (new, old) = onset.map_or((evidence.new_total(), evidence.old_total()), |onset| (onset.new, onset.old));
     // What would have to be otherwise: the ratio within the limit, whatever chance makes of it.
     let most = (evidence.theta() * new.total).floor();

@@ -38,15 +38,9 @@ pub(super) struct Above {
 impl Histogram {
     /// Of what was observed; `None` when a bound or a count is none, or no bucket is there.
     pub(super) fn of(buckets: &Buckets) -> Option<Self> {
-        let (bounds, counts) = (buckets.bounds(), buckets.counts());
-        if bounds.is_empty()
-            || !bounds.iter().all(|bound| *bound >= 0.0)
-            || !counts.iter().all(|count| is_count(*count))
-        {
-            return None;
-        }
         // Buckets are read one after another while requests go on; cumulative means not falling.
-        Some(Self { bounds: Arc::clone(bounds), counts: running_most(counts.iter().copied()) })
+        let counts = || running_most(buckets.counts().iter().copied());
+        usable(buckets).then(|| Self { bounds: Arc::clone(buckets.bounds()), counts: counts() })
     }
 
     pub(super) fn total(&self) -> f64 {
@@ -58,25 +52,25 @@ impl Histogram {
         self.bounds.iter().copied()
     }
 
-    fn same_layout(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.bounds, &other.bounds) || self.bounds == other.bounds
+    fn has_bounds(&self, bounds: &Arc<Vec<f64>>) -> bool {
+        Arc::ptr_eq(&self.bounds, bounds) || self.bounds == *bounds
     }
 
-    /// What was added since `earlier`; all of it after a reset; `None` when the buckets changed.
-    fn since(&self, earlier: &Self) -> Option<Self> {
-        if !self.same_layout(earlier) {
-            return None;
-        }
-        if self.total() < earlier.total() {
-            return Some(self.clone());
-        }
-        let added = self.counts.iter().zip(&earlier.counts).map(|(now, then)| now - then);
-        Some(Self { bounds: Arc::clone(&earlier.bounds), counts: running_most(added) })
+    /// Becomes `now`, and tells what that added; all of it after a reset.
+    fn advance(&mut self, now: &Buckets) -> Self {
+        let reset = now.counts().iter().copied().fold(0.0, f64::max) < self.total();
+        let mut reached = 0.0_f64;
+        let added = self.counts.iter_mut().zip(now.counts()).map(|(mine, count)| {
+            reached = reached.max(*count);
+            let before = std::mem::replace(mine, reached);
+            if reset { reached } else { reached - before }
+        });
+        Self { counts: running_most(added), bounds: Arc::clone(&self.bounds) }
     }
 
     /// Adds another one; `false` when its buckets differ and nothing was added.
     pub(super) fn add(&mut self, other: &Self) -> bool {
-        if !self.same_layout(other) {
+        if !self.has_bounds(&other.bounds) {
             return false;
         }
         for (mine, more) in self.counts.iter_mut().zip(&other.counts) {
@@ -148,14 +142,19 @@ impl Histogram {
     }
 }
 
+fn usable(buckets: &Buckets) -> bool {
+    let (bounds, counts) = (buckets.bounds(), buckets.counts());
+    !bounds.is_empty() && bounds.iter().all(|bound| *bound >= 0.0) && counts.iter().all(|count| is_count(*count))
+}
+
 /// The largest so far, at each place.
 fn running_most(counts: impl Iterator<Item = f64>) -> Vec<f64> {
-    counts
-        .scan(0.0_f64, |most, count| {
-            *most = most.max(count);
-            Some(*most)
-        })
-        .collect()
+    let mut most = 0.0_f64;
+    let reached = counts.map(|count| {
+        most = most.max(count);
+        most
+    });
+    reached.collect()
 }
 
 fn normal_cdf(z: f64) -> f64 {
@@ -176,21 +175,25 @@ pub(super) struct HistogramCounter {
 impl HistogramCounter {
     /// `None` for buckets that cannot be read: nothing is remembered of them.
     pub(super) fn read(&mut self, t: Seconds, buckets: &Buckets, interval: Seconds) -> Option<Reading<Histogram>> {
-        let now = Histogram::of(buckets)?;
+        if !usable(buckets) {
+            return None;
+        }
         let beat = self.pulse.beat(t, interval);
         if beat == Beat::Late {
             return Some(Reading::Nothing);
         }
-        let reading = match (beat, &self.last) {
-            (Beat::Regular(from), Some(before)) => match now.since(before) {
-                Some(added) => Reading::Since(from, added),
-                None => Reading::Nothing,
-            },
-            (Beat::First, _) => Reading::Lifetime(now.clone()),
-            _ => Reading::Nothing,
+        let added = match &mut self.last {
+            Some(last) if last.has_bounds(buckets.bounds()) => Some(last.advance(buckets)),
+            last => {
+                *last = Histogram::of(buckets);
+                None
+            }
         };
-        self.last = Some(now);
-        Some(reading)
+        Some(match (beat, added) {
+            (Beat::Regular(from), Some(added)) => Reading::Since(from, added),
+            (Beat::First, _) => self.last.clone().map_or(Reading::Nothing, Reading::Lifetime),
+            _ => Reading::Nothing,
+        })
     }
 }
 

@@ -21,7 +21,9 @@ pub(super) struct Segment {
     pub(super) begin: Seconds,
     /// Its name for those who count by pod; names rise, and those of closed starts are left out.
     number: u32,
+    /// And its logarithm, which every look needs.
     stake: f64,
+    log_stake: f64,
     /// Whether it is kept although nothing is left of its stake.
     by_clock: bool,
     /// New pods, tempered: what the test sees.
@@ -79,8 +81,8 @@ impl Starts {
     }
 
     /// Opens what is due at `from`; `suspected`: the tick that ended then looked bad. Tells the name of the segment
-    /// that counts from now on.
-    pub(super) fn open(&mut self, from: Seconds, suspected: bool, hypothesis: &Hypothesis) -> u32 {
+    /// that counts from now on, and of those that were closed the first: all before it keep their places.
+    pub(super) fn open(&mut self, from: Seconds, suspected: bool, hypothesis: &Hypothesis) -> (u32, Option<u32>) {
         if self.is_empty() {
             self.anchor = from;
         }
@@ -105,11 +107,11 @@ impl Starts {
             self.spare -= bet;
             self.stake(from, bet, false);
         }
-        self.close(from, hypothesis);
+        let mut closed = self.close(from, hypothesis);
         while self.segments.len() > keep as usize + SUSPECTS {
-            self.segments.pop_front();
+            closed = self.segments.pop_front().map(|first| first.number);
         }
-        self.segments.back().map_or(0, |last| last.number)
+        (self.segments.back().map_or(0, |last| last.number), closed)
     }
 
     fn stake(&mut self, begin: Seconds, stake: f64, by_clock: bool) {
@@ -119,25 +121,28 @@ impl Starts {
         {
             // Nothing was counted in it yet: the same start.
             last.stake += stake;
+            last.log_stake = last.stake.ln();
             last.by_clock |= by_clock;
             return;
         }
-        self.segments.push_back(Segment { begin, number: self.next, stake, by_clock, ..Segment::default() });
+        let (number, log_stake) = (self.next, stake.ln());
+        self.segments.push_back(Segment { begin, number, stake, log_stake, by_clock, ..Segment::default() });
         self.next += 1;
     }
 
     /// Closes starts between those by the clock of which next to nothing is left, or next to nothing beside the best:
-    /// what they counted belongs to the start before.
-    fn close(&mut self, from: Seconds, hypothesis: &Hypothesis) {
+    /// what they counted belongs to the start before. Tells the name of the first.
+    fn close(&mut self, from: Seconds, hypothesis: &Hypothesis) -> Option<u32> {
         let mut since = Tally::default();
         let worth = self.segments.iter().rev().map(|segment| {
             since += segment.tempered;
-            segment.stake.ln() + hypothesis.log_lr(since)
+            segment.log_stake + hypothesis.log_lr(since)
         });
         let worth: Vec<f64> = worth.collect();
         let least = LOST + worth.iter().copied().fold(0.0, f64::max);
         let young = from - self.prior.tick;
         let last = self.segments.len().saturating_sub(1);
+        let mut first = None;
         for (back, worth) in worth.into_iter().enumerate().filter(|(back, _)| *back < last) {
             let place = last - back;
             let lost = |segment: &Segment| !segment.by_clock && segment.begin < young && worth < least;
@@ -147,8 +152,10 @@ impl Starts {
                 && let Some(before) = self.segments.get_mut(place - 1)
             {
                 before.absorb(&gone);
+                first = Some(gone.number);
             }
         }
+        first
     }
 
     /// Counts one tick.
@@ -184,7 +191,7 @@ impl Starts {
         let mut terms = Vec::with_capacity(self.segments.len() + 1);
         for (segment, tally) in self.segments.iter().rev().zip(counts.rev()) {
             since += tally;
-            terms.push(segment.stake.ln() + hypothesis.log_lr(since));
+            terms.push(segment.log_stake + hypothesis.log_lr(since));
         }
         // Starts not yet reached are bets not yet made.
         terms.push((1.0 - self.spent).max(0.0).ln());

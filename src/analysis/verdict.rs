@@ -90,10 +90,7 @@ impl Trial {
             return None;
         }
         let limit = self.rules.errors.max;
-        let before = match &self.errors {
-            Some(family) => family.baseline.before,
-            None => self.baseline.errors(limit).before,
-        };
+        let before = self.errors.as_ref().map_or_else(|| self.baseline.before().0, |family| family.baseline.before);
         if before.total < SOME_TRAFFIC {
             return None;
         }

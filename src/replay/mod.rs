@@ -131,7 +131,7 @@ impl Replay {
                     self.ledger(&state.workload).pod(state);
                 }
                 if let Some(owner) = self.past.keep(observed)
-                    && let Some(ledger) = self.ledgers.get_mut(&owner)
+                    && let Some(ledger) = self.ledgers.get_mut(owner)
                 {
                     ledger.measured(t, what);
                 }

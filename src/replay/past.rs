@@ -39,34 +39,37 @@ fn latency_of(what: &mut Observation) -> Option<&mut Buckets> {
     }
 }
 
+/// Nearly all that is kept are readings of a histogram, and what is the same in all of them is kept once.
+fn share_bounds(known: &mut Vec<Arc<Vec<f64>>>, latency: &mut Buckets) {
+    if !known.iter().any(|known| latency.share(known)) && known.len() < BOUNDS_MAX {
+        known.push(Arc::clone(latency.bounds()));
+    }
+}
+
 impl Past {
     /// Keeps an observation of a workload; tells whose it is.
-    pub fn keep(&mut self, observed: &Observed) -> Option<WorkloadId> {
+    pub fn keep<'a>(&'a mut self, observed: &'a Observed) -> Option<&'a WorkloadId> {
+        if let Observation::Pod(state) = &observed.what
+            && !self.owners.contains_key(&state.pod)
+        {
+            self.owners.insert(state.pod.clone(), state.workload.clone());
+        }
         let owner = match &observed.what {
-            Observation::Pod(state) => {
-                if !self.owners.contains_key(&state.pod) {
-                    self.owners.insert(state.pod.clone(), state.workload.clone());
-                }
-                state.workload.clone()
-            }
-            Observation::Counters { pod, .. } | Observation::Memory { pod, .. } => self.owners.get(pod)?.clone(),
-            Observation::Callers { workload, .. } => workload.clone(),
-            Observation::Probe(probe) => probe.workload.clone(),
+            Observation::Pod(state) => &state.workload,
+            Observation::Counters { pod, .. } | Observation::Memory { pod, .. } => self.owners.get(pod)?,
+            Observation::Callers { workload, .. } => workload,
+            Observation::Probe(probe) => &probe.workload,
             _ => return None,
         };
         let mut kept = observed.clone();
         if let Some(latency) = latency_of(&mut kept.what) {
-            self.share_bounds(latency);
+            share_bounds(&mut self.bounds, latency);
         }
-        self.lately.entry(owner.clone()).or_default().recent.push_back(kept);
+        match self.lately.get_mut(owner) {
+            Some(lately) => lately.recent.push_back(kept),
+            None => self.lately.entry(owner.clone()).or_default().recent.push_back(kept),
+        }
         Some(owner)
-    }
-
-    /// Nearly all that is kept are readings of a histogram, and what is the same in all of them is kept once.
-    fn share_bounds(&mut self, latency: &mut Buckets) {
-        if !self.bounds.iter().any(|known| latency.share(known)) && self.bounds.len() < BOUNDS_MAX {
-            self.bounds.push(Arc::clone(latency.bounds()));
-        }
     }
 
     /// What is kept of a workload: its pods as they stood, then everything since, in order.
