@@ -80,7 +80,7 @@ fn docket(trials: &[TrialTarget]) -> (Docket, u64) {
                 ready_since: Some(created + 1.0),
                 ..PodState::new(pod.pod.clone(), trial.workload.clone(), pod.revision.clone())
             };
-            docket.observe(&Observed { t: created.max(T0 - 1800.0), what: Observation::Pod(state) });
+            docket.observe(&Observed { t: created.max(T0 - 1800.0), what: Observation::from(state) });
         }
     }
     let mut readings = readings(trials);

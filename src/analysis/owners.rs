@@ -2,23 +2,27 @@
 
 use super::tuning::*;
 use crate::domain::{Observed, PodId, Seconds, WorkloadId};
-use std::collections::{HashMap, VecDeque};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
 
 /// The workload of each pod.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Owners {
-    known: HashMap<PodId, WorkloadId>,
+    /// Shared: it is asked for at every reading.
+    known: HashMap<PodId, Arc<WorkloadId>>,
     unclaimed: HashMap<PodId, VecDeque<Observed>>,
 }
 
 impl Owners {
-    pub(super) fn of(&self, pod: &PodId) -> Option<&WorkloadId> {
+    pub(super) fn of(&self, pod: &PodId) -> Option<&Arc<WorkloadId>> {
         self.known.get(pod)
     }
 
     /// Introduces a pod; what waited for that comes back.
     pub(super) fn claim(&mut self, pod: &PodId, workload: &WorkloadId) -> VecDeque<Observed> {
-        self.known.insert(pod.clone(), workload.clone());
+        self.known.insert(pod.clone(), Arc::new(workload.clone()));
         self.unclaimed.remove(pod).unwrap_or_default()
     }
 

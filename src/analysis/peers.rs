@@ -199,12 +199,15 @@ pub(super) struct Peers {
 impl Peers {
     /// Takes what was observed of a workload without a trial; `false` when there is no room for it.
     pub(super) fn observe(&mut self, t: Seconds, id: &WorkloadId, what: &Observation, interval: Seconds) -> bool {
-        if !self.watches.contains_key(id) && self.watches.len() >= PEERS_MAX {
-            self.skipped += 1;
-            return false;
+        if !self.watches.contains_key(id) {
+            if self.watches.len() >= PEERS_MAX {
+                self.skipped += 1;
+                return false;
+            }
+            self.watches.insert(id.clone(), PeerWatch::default());
         }
         let full = self.pods >= PEER_PODS_MAX;
-        let watch = self.watches.entry(id.clone()).or_default();
+        let Some(watch) = self.watches.get_mut(id) else { return false };
         watch.last = watch.last.max(t);
         match what {
             Observation::Pod(state) => {

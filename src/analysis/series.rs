@@ -181,22 +181,21 @@ pub(super) fn ask(series: &Series, question: &Question) -> Told {
     let last = series.sum(begin - LAST_MINUTES, begin);
     let usual = [before, last].into_iter().filter(|tally| tally.total >= SOME_TRAFFIC);
     let usual = usual.filter_map(|tally| Some((tally.ratio()?, tally)));
-    let (usual, highest) = match usual.reduce(|a, b| if b.0 > a.0 { b } else { a }) {
-        Some((ratio, tally)) => (Some(ratio), Some(bounds::upper(tally.bad, tally.total, BASELINE_CONFIDENCE))),
-        None => (None, None),
-    };
+    let usual = usual.reduce(|a, b| if b.0 > a.0 { b } else { a });
+    let highest = |tally: Tally| bounds::upper(tally.bad, tally.total, BASELINE_CONFIDENCE);
     // Above the limit; where that was broken before, above what it was.
-    let own = match usual.zip(highest) {
-        Some((ratio, highest)) if ratio > question.limit => question.limit.max(highest),
+    let own = match usual {
+        Some((ratio, tally)) if ratio > question.limit => question.limit.max(highest(tally)),
         _ => question.limit,
     };
     let own = above(&window, own, own);
     let beyond_chance = |found: &(f64, Seconds, Tally)| found.0 >= PEER_LEVEL;
     let mut broken = own.filter(beyond_chance);
-    if let (None, Some(shift), Some(usual), Some(highest)) = (broken, question.shift, usual, highest)
+    if let (None, Some(shift), Some((ratio, tally))) = (broken, question.shift, usual)
         && before.total >= RECOVERY_REQUESTS
+        && ever_above(&window, ratio + shift / 2.0)
     {
-        broken = above(&window, highest.max(1e-4), usual + shift / 2.0).filter(beyond_chance);
+        broken = above(&window, highest(tally).max(1e-4), ratio + shift / 2.0).filter(beyond_chance);
     }
     if let Some((_, onset, after)) = broken {
         let lately = series.sum(question.t - LAST_MINUTES, question.t);
@@ -221,6 +220,15 @@ fn above(window: &[(Seconds, Tally)], theta: f64, least: f64) -> Option<(f64, Se
     let mixed = log_sum_exp(logs.iter().copied()) - (logs.len().max(1) as f64).ln();
     let (_, onset, after) = loudest(window, &hypothesis)?;
     after.ratio().is_some_and(|ratio| ratio > theta && ratio > least).then_some((mixed, onset, after))
+}
+
+/// Whether there is any start since which the share of bad requests lies above `least`.
+fn ever_above(window: &[(Seconds, Tally)], least: f64) -> bool {
+    let mut since = Tally::default();
+    window.iter().rev().any(|(_, tally)| {
+        since += *tally;
+        since.ratio().is_some_and(|ratio| ratio > least)
+    })
 }
 
 /// Every bin as a start, the last first: log likelihood ratio of all since, when, and what that is.

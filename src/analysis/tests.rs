@@ -146,7 +146,7 @@ impl Story {
             for (sum, more) in pod.buckets.iter_mut().zip(buckets) {
                 *sum += more;
             }
-            self.say(Observation::Pod(state));
+            self.say(Observation::from(state));
             if !self.silent {
                 self.scrape(i);
             }
@@ -601,7 +601,7 @@ fn a_replayed_past_gives_the_same_verdict() {
         for i in 0..story.pods.len() {
             let state = story.state(&story.pods[i]);
             if state.created.is_some_and(|at| at <= story.t) && !state.deleted {
-                log.push(Observed { t: story.t, what: Observation::Pod(state) });
+                log.push(Observed { t: story.t, what: Observation::from(state) });
                 let pod = PodId::new("shop", &story.pods[i].name);
                 log.push(Observed { t: story.t, what: Observation::Counters { pod, counts: story.counts(i) } });
             }
@@ -793,7 +793,7 @@ fn s45_errors_never_undo_to_a_revision_that_only_crashed() {
     let crashed = story.pods.remove(0);
     let mut state = story.state(&crashed);
     (state.restarts, state.exit_code, state.waiting) = (5, Some(1), Some("CrashLoopBackOff".into()));
-    story.say(Observation::Pod(state));
+    story.say(Observation::from(state));
     story.add("b-0", "b", "n1", T0 + 1.0, Some(T0 + 10.0));
     let end = story.never_fails(300.0, &|_, _| Does { errors: 1.0, ..FINE });
     assert_eq!(end.verdict, Verdict::Hold(HoldReason::NoBaseline), "{}", end.explanation);
@@ -979,7 +979,7 @@ fn nonsense_is_survived() {
                 0 | 1 => Observation::Counters { pod, counts },
                 2 => Observation::Callers { workload: workload(), counts },
                 3 => Observation::Source { source: "x".into(), ok: pick(2) == 0, reason: None },
-                _ => Observation::Pod(PodState {
+                _ => Observation::from(PodState {
                     ready: pick(2) == 0,
                     deleted: pick(4) == 0,
                     created,

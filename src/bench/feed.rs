@@ -226,7 +226,7 @@ impl Feed {
         }
         let ahead = world.monitoring.api_ahead;
         let state = |look: Look, since: Option<Seconds>| {
-            Observation::Pod(PodState {
+            Observation::from(PodState {
                 pod: PodId::new(service.id.namespace.clone(), life.name.clone()),
                 workload: service.id.clone(),
                 revision: Revision::from(life.revision),

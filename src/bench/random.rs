@@ -120,8 +120,13 @@ impl Random {
 
     /// Inversion, for p up to one half and a small mean.
     fn few(&mut self, n: f64, p: f64, ln_rest: f64) -> f64 {
+        let mut left = self.uniform();
+        if left <= 1.0 - n * p {
+            // The chance of none is at least that (Bernoulli's inequality).
+            return 0.0;
+        }
         let odds = p / (1.0 - p);
-        let (mut left, mut chance, mut count) = (self.uniform(), (n * ln_rest).exp(), 0.0);
+        let (mut chance, mut count) = ((n * ln_rest).exp(), 0.0);
         while left > chance && count < n && chance > 0.0 {
             left -= chance;
             chance *= odds * (n - count) / (count + 1.0);

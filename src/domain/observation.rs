@@ -37,8 +37,8 @@ pub enum Observation {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         calls: Option<Vec<WorkloadId>>,
     },
-    /// The state of one pod; replaces what was known of that pod.
-    Pod(PodState),
+    /// The state of one pod; replaces what was known of that pod. Few observations are one, and it is the largest.
+    Pod(Box<PodState>),
     /// A rollout begins.
     Rollout {
         /// Which workload.
@@ -121,6 +121,12 @@ pub enum Observation {
     },
     /// Last line of a trace.
     End {},
+}
+
+impl From<PodState> for Observation {
+    fn from(state: PodState) -> Self {
+        Self::Pod(Box::new(state))
+    }
 }
 
 /// What Kubernetes says about a rollout.

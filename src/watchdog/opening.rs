@@ -187,7 +187,7 @@ impl Opening {
         // Pods first, so that their counters are known to be theirs.
         let mut observed: Vec<Observed> = seen
             .iter()
-            .map(|p| Observed { t: p.state.created.unwrap_or(began), what: Observation::Pod(p.state.clone()) })
+            .map(|p| Observed { t: p.state.created.unwrap_or(began), what: Observation::from(p.state.clone()) })
             .collect();
         let target = TrialTarget {
             workload: self.view.id.clone(),
@@ -262,9 +262,9 @@ fn introduced(target: &TrialTarget, past: &[Observed]) -> Vec<Observed> {
         .into_iter()
         .filter_map(|(pod, life)| Some((pod, target.revision_of_gone(&pod.name)?, life)))
         .flat_map(|(pod, revision, (first, last))| {
-            let there = Observed { t: first, what: Observation::Pod(state(pod, revision, first, false)) };
+            let there = Observed { t: first, what: Observation::from(state(pod, revision, first, false)) };
             // A moment after its last reading, so that the reading still counts.
-            let gone = Observed { t: last + 0.001, what: Observation::Pod(state(pod, revision, first, true)) };
+            let gone = Observed { t: last + 0.001, what: Observation::from(state(pod, revision, first, true)) };
             [there, gone]
         })
         .collect()

@@ -257,7 +257,7 @@ impl Watchdog {
         if live.watch_from.is_none() && pod.state.ready && pod.state.revision == live.to {
             live.watch_from = Some(pod.state.ready_since.unwrap_or(now));
         }
-        let observed = Observed { t: now, what: Observation::Pod(pod.state) };
+        let observed = Observed { t: now, what: Observation::from(pod.state) };
         if live.past_read {
             self.take(&observed);
         } else {

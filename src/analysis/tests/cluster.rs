@@ -28,7 +28,7 @@ impl Cluster {
             ..PodState::new(PodId::new("shop", name), workload(), revision.into())
         };
         change(&mut state);
-        self.docket.observe(&Observed { t, what: Observation::Pod(state) });
+        self.docket.observe(&Observed { t, what: Observation::from(state) });
     }
 
     fn crash(&mut self, t: f64, name: &str, revision: &str, restarts: u32) {
@@ -377,7 +377,7 @@ fn a_pod_that_a_stateful_set_waits_for_is_named() {
         for t in [T0 + 1.0, T0 + 40.0, T0 + 70.0] {
             let mut pod = PodState::new(PodId::new("shop", "db-1"), id.clone(), "a".into());
             pod.waiting = Some("ErrImagePull".into());
-            docket.observe(&Observed { t, what: Observation::Pod(pod) });
+            docket.observe(&Observed { t, what: Observation::from(pod) });
             docket.judge(t);
         }
         docket.judge(T0 + 75.0).remove(0).explanation
@@ -397,7 +397,7 @@ fn what_another_revision_measured_proves_nothing_of_the_one_before() {
         docket.open(T0, workload(), "m".into(), "b".into(), rules());
         let mut pod = PodState::new(PodId::new("shop", "old-0"), workload(), served.into());
         (pod.ready, pod.created) = (true, Some(T0 - 9000.0));
-        docket.observe(&Observed { t: T0 - 600.0, what: Observation::Pod(pod) });
+        docket.observe(&Observed { t: T0 - 600.0, what: Observation::from(pod) });
         for i in 0..30 {
             let requests = Some(100.0 * f64::from(i));
             let counts = Counts { requests, errors: Some(0.0), latency: None };

@@ -189,7 +189,7 @@ fn whatever_stirs_wakes_it() {
         exit_code: Some(1),
         ..PodState::new(PodId::new("shop", "b-1"), workload(), "b".into())
     };
-    story.say(Observation::Pod(pod));
+    story.say(Observation::from(pod));
     assert!(!resting(&story));
     let judged = story.docket.judge(story.t + 1.0);
     assert!(!judged[0].explanation.contains("every 5 min"), "{}", judged[0].explanation);

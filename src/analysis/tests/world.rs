@@ -88,7 +88,7 @@ impl World {
                 member.errors += f64::from(self.random.binomial(requests, share));
             }
             let counts = Counts { requests: Some(member.requests), errors: Some(member.errors), latency: None };
-            self.say(Observation::Pod(state.clone()));
+            self.say(Observation::from(state.clone()));
             if !state.deleted {
                 self.say(Observation::Counters { pod: state.pod, counts });
             }
@@ -456,7 +456,7 @@ fn s17_a_registry_that_is_down_for_all_is_held() {
                 if *name == "pay" {
                     state.revision = "b".into();
                 }
-                world.say(Observation::Pod(state));
+                world.say(Observation::from(state));
             }
             world.run(15.0, &calm);
         }
@@ -485,7 +485,7 @@ fn crashes_on_two_workloads_without_a_rollout_are_shared_and_on_one_are_not() {
                     .clone();
                 (state.restarts, state.exit_code, state.ready) = (restarts, Some(1), false);
                 state.waiting = Some("CrashLoopBackOff".into());
-                world.say(Observation::Pod(state));
+                world.say(Observation::from(state));
             }
             world.t += 10.0;
         }
@@ -513,7 +513,7 @@ fn the_order_of_peers_and_pods_within_a_tick_does_not_matter() {
             world.step(&bad);
             for member in &world.members {
                 let counts = Counts { requests: Some(member.requests), errors: Some(member.errors), latency: None };
-                log.push(Observed { t: world.t, what: Observation::Pod(member.state.clone()) });
+                log.push(Observed { t: world.t, what: Observation::from(member.state.clone()) });
                 log.push(Observed {
                     t: world.t,
                     what: Observation::Counters { pod: member.state.pod.clone(), counts },
@@ -541,7 +541,7 @@ fn peers_are_bounded_in_number_pods_and_time() {
             let mut world = World::new(0, &["pay"], &[]);
             let mut state = world.members.pop().unwrap().state;
             (state.workload, state.pod) = (workload.clone(), PodId::new("x", format!("w{i}-{k}")));
-            docket.observe(&Observed { t: T0, what: Observation::Pod(state) });
+            docket.observe(&Observed { t: T0, what: Observation::from(state) });
         }
     }
     assert!(docket.peers() <= 1024 && docket.skipped() > 0, "{}", docket.peers());
@@ -562,7 +562,7 @@ fn seen_by_callers(names: &[&str], issues: bool) -> Vec<(String, Verdict, String
     let (mut requests, mut errors, mut seen) = (0.0, 0.0, Vec::new());
     for i in 0..30 {
         for state in &new {
-            world.say(Observation::Pod(state.clone()));
+            world.say(Observation::from(state.clone()));
         }
         requests += 150.0;
         errors += 50.0;

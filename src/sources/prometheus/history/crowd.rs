@@ -125,7 +125,7 @@ impl Crowd {
         let gone = state.deleted;
         let changed = members.get(&pod).map_or(!gone, |known| known.state != state);
         if changed {
-            told.push(Observed { t, what: Observation::Pod(state.clone()) });
+            told.push(Observed { t, what: Observation::from(state.clone()) });
         }
         members.insert(pod, Member { state, last: t, requests: 0.0 });
     }
@@ -142,7 +142,7 @@ impl Crowd {
                 let gone = gone(pod, member);
                 if gone && !member.state.deleted {
                     let state = PodState { deleted: true, ready: false, ready_since: None, ..member.state.clone() };
-                    told.push(Observed { t, what: Observation::Pod(state) });
+                    told.push(Observed { t, what: Observation::from(state) });
                 }
                 !gone
             });
@@ -181,7 +181,7 @@ impl Crowd {
             ready_since: Some(t),
             ..PodState::new(pod.clone(), workload.clone(), lineages.revision(&workload, set, t))
         };
-        told.push(Observed { t, what: Observation::Pod(state.clone()) });
+        told.push(Observed { t, what: Observation::from(state.clone()) });
         members.insert(pod.clone(), Member { state, last: t, requests });
     }
 }

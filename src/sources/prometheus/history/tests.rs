@@ -173,7 +173,7 @@ async fn observed(mut past: Past) -> Vec<Observed> {
 
 fn pods(all: &[Observed]) -> Vec<(f64, &PodState)> {
     all.iter()
-        .filter_map(|o| if let Observation::Pod(state) = &o.what { Some((o.t - T, state)) } else { None })
+        .filter_map(|o| if let Observation::Pod(state) = &o.what { Some((o.t - T, state.as_ref())) } else { None })
         .collect()
 }
 
