@@ -10,7 +10,7 @@ use super::{
     hypothesis::Hypothesis,
     series::Series,
     split,
-    starts::{Segment, Starts},
+    starts::Starts,
     tuning::*,
 };
 use crate::domain::Seconds;
@@ -116,12 +116,12 @@ impl Evidence {
             Some(last) if rare && from > last => (t - last).min(FIRST_READING).max(rise),
             _ => rise,
         };
-        let (number, closed) = self.starts.open(from, self.suspected, &self.hypothesis);
+        let (number, closed) = self.starts.open(from, self.suspected);
         if let Some(closed) = closed {
             self.tidy(closed);
         }
         let temper = (1.0 / dispersion.max(1.0)).min(REQUESTS_PER_TICK / new.total.max(1.0)).min(1.0);
-        self.starts.count(from, new, old, temper);
+        self.starts.count(from, new, old, temper, &self.hypothesis);
         if new.total > 0.0 {
             self.suspected = self.hypothesis.best_lr(new.scaled(temper)) >= SUSPECT;
         }
@@ -188,7 +188,7 @@ impl Evidence {
         let fast = self.catastrophic(new);
         let before = self.log_m;
         if new.total > 0.0 {
-            self.log_m = self.mixture(&|segment| segment.tempered);
+            self.log_m = self.starts.log_m();
         }
         self.log_e = if self.log_m > before {
             let nearly_all = new.ratio().is_some_and(|r| r >= NEARLY_ALL);
@@ -262,11 +262,6 @@ impl Evidence {
         });
     }
 
-    /// log M of the counts that `pick` chooses from each segment.
-    fn mixture(&self, pick: &dyn Fn(&Segment) -> Tally) -> f64 {
-        self.starts.mixture(&self.hypothesis, self.starts.all().iter().map(pick))
-    }
-
     pub(super) fn theta(&self) -> f64 {
         self.hypothesis.theta()
     }
@@ -338,7 +333,7 @@ impl Evidence {
 
     /// The start that explains the data best (gate 4: ĵ = argmax LR_j).
     pub(super) fn onset(&self) -> Option<Onset> {
-        let segment = self.starts.best(&self.hypothesis)?;
+        let segment = self.starts.best()?;
         let rest = || self.starts.all().iter().skip(segment);
         let begin = rest().find_map(|s| s.first_bad).or_else(|| rest().next().map(|s| s.begin))?;
         let [new, old] = &self.fine;
@@ -391,7 +386,7 @@ impl Evidence {
             left -= gone.scaled(temper);
             Tally::new(left.bad.min(left.total), left.total)
         });
-        self.starts.mixture(&self.hypothesis, rest.collect::<Vec<_>>().into_iter())
+        self.starts.log_m_of(&self.hypothesis, &rest.collect::<Vec<_>>())
     }
 }
 

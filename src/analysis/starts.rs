@@ -21,7 +21,6 @@ pub(super) struct Segment {
     pub(super) begin: Seconds,
     /// Its name for those who count by pod; names rise, and those of closed starts are left out.
     number: u32,
-    /// And its logarithm, which every look needs.
     stake: f64,
     log_stake: f64,
     /// Whether it is kept although nothing is left of its stake.
@@ -31,9 +30,16 @@ pub(super) struct Segment {
     pub(super) new: Tally,
     pub(super) old: Tally,
     pub(super) first_bad: Option<Seconds>,
+    /// How much everything since its begin speaks against the limit, in nats: what a bet on this start has won.
+    won: f64,
 }
 
 impl Segment {
+    /// What its stake has become (natural log).
+    fn worth(&self) -> f64 {
+        self.log_stake + self.won
+    }
+
     fn absorb(&mut self, later: &Self) {
         self.tempered += later.tempered;
         self.new += later.new;
@@ -82,7 +88,7 @@ impl Starts {
 
     /// Opens what is due at `from`; `suspected`: the tick that ended then looked bad. Tells the name of the segment
     /// that counts from now on, and of those that were closed the first: all before it keep their places.
-    pub(super) fn open(&mut self, from: Seconds, suspected: bool, hypothesis: &Hypothesis) -> (u32, Option<u32>) {
+    pub(super) fn open(&mut self, from: Seconds, suspected: bool) -> (u32, Option<u32>) {
         if self.is_empty() {
             self.anchor = from;
         }
@@ -107,7 +113,7 @@ impl Starts {
             self.spare -= bet;
             self.stake(from, bet, false);
         }
-        let mut closed = self.close(from, hypothesis);
+        let mut closed = self.close(from);
         while self.segments.len() > keep as usize + SUSPECTS {
             closed = self.segments.pop_front().map(|first| first.number);
         }
@@ -132,21 +138,13 @@ impl Starts {
 
     /// Closes starts between those by the clock of which next to nothing is left, or next to nothing beside the best:
     /// what they counted belongs to the start before. Tells the name of the first.
-    fn close(&mut self, from: Seconds, hypothesis: &Hypothesis) -> Option<u32> {
-        let mut since = Tally::default();
-        let worth = self.segments.iter().rev().map(|segment| {
-            since += segment.tempered;
-            segment.log_stake + hypothesis.log_lr(since)
-        });
-        let worth: Vec<f64> = worth.collect();
-        let least = LOST + worth.iter().copied().fold(0.0, f64::max);
+    fn close(&mut self, from: Seconds) -> Option<u32> {
+        let best = self.segments.iter().map(Segment::worth).fold(0.0, f64::max);
         let young = from - self.prior.tick;
-        let last = self.segments.len().saturating_sub(1);
+        let lost = |segment: &Segment| !segment.by_clock && segment.begin < young && segment.worth() < LOST + best;
         let mut first = None;
-        for (back, worth) in worth.into_iter().enumerate().filter(|(back, _)| *back < last) {
-            let place = last - back;
-            let lost = |segment: &Segment| !segment.by_clock && segment.begin < young && worth < least;
-            // From the back: what is removed moves nobody in front of it.
+        // From the back: what is removed moves nobody in front of it. The first has none before it.
+        for place in (1..self.segments.len()).rev() {
             if self.segments.get(place).is_some_and(lost)
                 && let Some(gone) = self.segments.remove(place)
                 && let Some(before) = self.segments.get_mut(place - 1)
@@ -159,13 +157,19 @@ impl Starts {
     }
 
     /// Counts one tick.
-    pub(super) fn count(&mut self, from: Seconds, new: Tally, old: Tally, temper: f64) {
-        if let Some(segment) = self.segments.back_mut() {
-            segment.tempered += new.scaled(temper);
-            segment.new += new;
-            segment.old += old;
-            if new.bad > 0.0 {
-                segment.first_bad.get_or_insert(from);
+    pub(super) fn count(&mut self, from: Seconds, new: Tally, old: Tally, temper: f64, hypothesis: &Hypothesis) {
+        let Some(segment) = self.segments.back_mut() else { return };
+        segment.tempered += new.scaled(temper);
+        segment.new += new;
+        segment.old += old;
+        if new.bad > 0.0 {
+            segment.first_bad.get_or_insert(from);
+        }
+        if new.total > 0.0 {
+            let mut since = Tally::default();
+            for segment in self.segments.iter_mut().rev() {
+                since += segment.tempered;
+                segment.won = hypothesis.log_lr(since);
             }
         }
     }
@@ -185,31 +189,31 @@ impl Starts {
         self.segments.partition_point(|segment| segment.number <= name).checked_sub(1)
     }
 
-    /// log M of counts, one for each segment.
-    pub(super) fn mixture(&self, hypothesis: &Hypothesis, counts: impl DoubleEndedIterator<Item = Tally>) -> f64 {
-        let mut since = Tally::default();
-        let mut terms = Vec::with_capacity(self.segments.len() + 1);
-        for (segment, tally) in self.segments.iter().rev().zip(counts.rev()) {
-            since += tally;
-            terms.push(segment.log_stake + hypothesis.log_lr(since));
-        }
-        // Starts not yet reached are bets not yet made.
-        terms.push((1.0 - self.spent).max(0.0).ln());
-        log_sum_exp(terms.iter().copied())
+    /// log M: what all bets together have become.
+    pub(super) fn log_m(&self) -> f64 {
+        self.together(self.segments.iter().rev().map(Segment::worth))
     }
 
-    /// The place of the start that explains the data best.
-    pub(super) fn best(&self, hypothesis: &Hypothesis) -> Option<usize> {
+    /// log M if these had been the counts, one for each segment.
+    pub(super) fn log_m_of(&self, hypothesis: &Hypothesis, counts: &[Tally]) -> f64 {
         let mut since = Tally::default();
-        let mut best: Option<(f64, usize)> = None;
-        for (i, segment) in self.segments.iter().enumerate().rev() {
-            since += segment.tempered;
-            let log = hypothesis.log_lr(since);
-            if best.is_none_or(|(top, _)| log >= top) {
-                best = Some((log, i));
-            }
-        }
-        best.map(|(_, place)| place)
+        let bets = self.segments.iter().rev().zip(counts.iter().rev());
+        let worth = bets.map(|(segment, tally)| {
+            since += *tally;
+            segment.log_stake + hypothesis.log_lr(since)
+        });
+        self.together(worth.collect::<Vec<f64>>().into_iter())
+    }
+
+    fn together(&self, worth: impl Iterator<Item = f64> + Clone) -> f64 {
+        // Starts not yet reached are bets not yet made.
+        log_sum_exp(worth.chain([(1.0 - self.spent).max(0.0).ln()]))
+    }
+
+    /// The place of the start that explains the data best; of equal ones the first.
+    pub(super) fn best(&self) -> Option<usize> {
+        let all = self.segments.iter().map(|segment| segment.won).enumerate().rev();
+        all.reduce(|best, start| if start.1 >= best.1 { start } else { best }).map(|(place, _)| place)
     }
 }
 
@@ -236,17 +240,13 @@ mod tests {
         }
 
         fn open(&mut self) {
-            self.starts.open(self.t, self.suspected, &self.hypothesis);
+            self.starts.open(self.t, self.suspected);
         }
 
         fn count(&mut self, tally: Tally, temper: f64, length: Seconds) {
-            self.starts.count(self.t, tally, Tally::default(), temper);
+            self.starts.count(self.t, tally, Tally::default(), temper, &self.hypothesis);
             self.suspected = self.hypothesis.best_lr(tally.scaled(temper)) >= SUSPECT;
             self.t += length;
-        }
-
-        fn log_m(&self) -> f64 {
-            self.starts.mixture(&self.hypothesis, self.starts.all().iter().map(|segment| segment.tempered))
         }
 
         /// What the mixture becomes on average over the next tick, where each request is bad with chance `p`.
@@ -255,9 +255,9 @@ mod tests {
             let mut sum = 0.0;
             for bad in 0..=requests {
                 let mut next = self.starts.clone();
-                next.count(self.t, Tally::new(f64::from(bad), f64::from(requests)), Tally::default(), temper);
-                let tallies = next.all().iter().map(|segment| segment.tempered);
-                sum += chance * next.mixture(&self.hypothesis, tallies).exp();
+                let tally = Tally::new(f64::from(bad), f64::from(requests));
+                next.count(self.t, tally, Tally::default(), temper, &self.hypothesis);
+                sum += chance * next.log_m().exp();
                 chance *= f64::from(requests - bad) / f64::from(bad + 1) * p / (1.0 - p);
             }
             sum
@@ -277,11 +277,11 @@ mod tests {
             for (bad, good, length) in ticks {
                 bets.open();
                 bets.count(Tally::new(f64::from(bad), f64::from(bad + good)), temper, f64::from(length) * 5.0);
-                let before = bets.log_m();
+                let before = bets.starts.log_m();
                 bets.open();
-                prop_assert!(bets.log_m() <= before + 1e-9, "opening made {} of {before}", bets.log_m());
+                prop_assert!(bets.starts.log_m() <= before + 1e-9, "opening made {} of {before}", bets.starts.log_m());
             }
-            let now = bets.log_m().exp();
+            let now = bets.starts.log_m().exp();
             let then = bets.expected(next, temper, THETA);
             prop_assert!(then <= now * (1.0 + 1e-9), "{then} of {now}");
             if !tempered {
@@ -306,7 +306,7 @@ mod tests {
                         let total = random.poisson(requests);
                         let bad = random.binomial(total, THETA);
                         bets.count(Tally::new(f64::from(bad), f64::from(total)), 1.0, TICK);
-                        top = top.max(bets.log_m());
+                        top = top.max(bets.starts.log_m());
                     }
                     top
                 })
