@@ -93,10 +93,8 @@ impl Report {
             name: "100,000 deploys simulated and judged in 600 s on two cores",
             measured: format!("{took:.0} s on the machine of this run"),
             met: took <= 600.0,
-            why: "It depends on the machine: on another one with two cores this command took 561 s, a day before the \
-                  rule against bursts asked for how long it was as bad. No function takes a tenth of the time: the \
-                  test of each look, exact bounds, the draws of latencies and memory for what was observed are the \
-                  dearest.",
+            why: "It depends on the machine. No function takes a tenth of the time: the draws of latencies, the \
+                  texts of each look, the test and memory for what was observed are the dearest.",
         })
     }
 
@@ -109,8 +107,8 @@ impl Report {
             measured: format!("kept in {kept} of {} scenarios", long.len()),
             met: kept == long.len(),
             why: "The bound is of a test that knows beforehand how many fail and since when. Who does not, pays for \
-                  it: 2.8 nats on top of 9.2 for half as much again as allowed since the first request, 3.9 for a \
-                  fifth; and readings are 15 s apart. Where the bound is less than a minute, the time is that of the \
+                  it: the first reading that looks bad, and then 2.1 nats on top of 9.2 for half as much again as \
+                  allowed, 3.2 for a fifth; and readings are 15 s apart. Where the bound is less than a minute, the time is that of the \
                   rule against bursts (and in A08 two minutes in which the new pods showed nothing, after which \
                   their callers are believed).",
         }

@@ -13,7 +13,7 @@ const REASONS: &[(&str, &str)] = &[
     ),
     (
         "S05",
-        "One point above the limit, where not knowing how many fail, and since when, is dearest: 3.9 nats on top of \
+        "One point above the limit, where not knowing how many fail, and since when, is dearest: 3.2 nats on top of \
          9.2, of which a hundred requests a second bring one in ten seconds.",
     ),
     (
