@@ -38,9 +38,11 @@ pub(super) struct Above {
 impl Histogram {
     /// Of what was observed; `None` when a bound or a count is none, or no bucket is there.
     pub(super) fn of(buckets: &Buckets) -> Option<Self> {
-        // Buckets are read one after another while requests go on; cumulative means not falling.
-        let counts = || running_most(buckets.counts().iter().copied());
-        usable(buckets).then(|| Self { bounds: Arc::clone(buckets.bounds()), counts: counts() })
+        usable(buckets).then(|| Self {
+            bounds: Arc::clone(buckets.bounds()),
+            // Buckets are read one after another while requests go on; cumulative means not falling.
+            counts: running_most(buckets.counts().iter().copied()),
+        })
     }
 
     pub(super) fn total(&self) -> f64 {

@@ -222,22 +222,23 @@ fn above(window: &[(Seconds, Tally)], theta: f64, least: f64) -> Option<(f64, Se
     after.ratio().is_some_and(|ratio| ratio > theta && ratio > least).then_some((mixed, onset, after))
 }
 
+/// Every bin as a start, the last first: when, and all that was counted since.
+fn since_each(window: &[(Seconds, Tally)]) -> impl Iterator<Item = (Seconds, Tally)> {
+    let mut since = Tally::default();
+    window.iter().rev().map(move |(t, tally)| {
+        since += *tally;
+        (*t, since)
+    })
+}
+
 /// Whether there is any start since which the share of bad requests lies above `least`.
 fn ever_above(window: &[(Seconds, Tally)], least: f64) -> bool {
-    let mut since = Tally::default();
-    window.iter().rev().any(|(_, tally)| {
-        since += *tally;
-        since.ratio().is_some_and(|ratio| ratio > least)
-    })
+    since_each(window).any(|(_, since)| since.ratio().is_some_and(|ratio| ratio > least))
 }
 
 /// Every bin as a start, the last first: log likelihood ratio of all since, when, and what that is.
 fn starts(window: &[(Seconds, Tally)], hypothesis: &Hypothesis) -> impl Iterator<Item = (f64, Seconds, Tally)> {
-    let mut since = Tally::default();
-    window.iter().rev().map(move |(t, tally)| {
-        since += *tally;
-        (hypothesis.log_lr(since), *t, since)
-    })
+    since_each(window).map(|(t, since)| (hypothesis.log_lr(since), t, since))
 }
 
 /// The start since which the data speaks loudest, of those that begin with something bad.

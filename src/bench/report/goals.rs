@@ -108,9 +108,9 @@ impl Report {
             met: kept == long.len(),
             why: "The bound is of a test that knows beforehand how many fail and since when. Who does not, pays for \
                   it: the first reading that looks bad, and then 2.1 nats on top of 9.2 for half as much again as \
-                  allowed, 3.2 for a fifth; and readings are 15 s apart. Where the bound is less than a minute, the time is that of the \
-                  rule against bursts (and in A08 two minutes in which the new pods showed nothing, after which \
-                  their callers are believed).",
+                  allowed, 3.2 for a fifth; and readings are 15 s apart. Where the bound is less than a minute, the \
+                  time is that of the rule against bursts (and in A08 two minutes in which the new pods showed \
+                  nothing, after which their callers are believed).",
         }
     }
 }
