@@ -11,27 +11,21 @@
 
 mod common;
 
-use common::{FakePrometheus, NEW, OLD, PODS, counters, trials};
+use common::{
+    FakePrometheus, PODS,
+    observed::{docket, readings, set, time},
+    trials,
+};
 use criterion::{
     BenchmarkId, Criterion, Throughput, criterion_group, criterion_main,
     measurement::{Measurement, ValueFormatter, WallTime},
 };
-use lastgood::{
-    analysis::Docket,
-    domain::{Buckets, Counts, Observation, Observed, PodState, Revision, Seconds, TrialTarget},
-};
+use lastgood::domain::Observation;
 use std::{
     hint::black_box,
-    sync::{Arc, LazyLock, atomic::Ordering},
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
-
-const INTERVAL: Seconds = 15.0;
-const T0: Seconds = 1_700_000_000.0;
-
-/// All pods' histograms have the same bounds, as those of one program have.
-static BOUNDS: LazyLock<Buckets> =
-    LazyLock::new(|| common::BUCKETS.iter().map(|le| (le.parse().expect("a number"), 0.0)).collect());
 
 /// Time that this thread was on the processor.
 struct OnProcessor;
@@ -65,62 +59,6 @@ impl Measurement for OnProcessor {
     }
 }
 
-/// A docket in which these trials run since 20 ticks, with a baseline before; and the tick it is at.
-fn docket(trials: &[TrialTarget]) -> (Docket, u64) {
-    let mut docket = Docket::with_interval(INTERVAL);
-    for trial in trials {
-        let (from, to) = (Revision::from(OLD), Revision::from(NEW));
-        docket.open(T0, trial.workload.clone(), from, to, trial.rules.clone());
-        for (n, pod) in trial.pods.iter().enumerate() {
-            let created = if n < PODS / 2 { T0 - 86_400.0 } else { T0 };
-            let state = PodState {
-                node: Some(format!("node-{}", n % 3)),
-                ready: true,
-                created: Some(created),
-                ready_since: Some(created + 1.0),
-                ..PodState::new(pod.pod.clone(), trial.workload.clone(), pod.revision.clone())
-            };
-            docket.observe(&Observed { t: created.max(T0 - 1800.0), what: Observation::from(state) });
-        }
-    }
-    let mut readings = readings(trials);
-    for tick in 1..=140 {
-        // 120 ticks of baseline, in which the new pods are not there yet.
-        let before = tick <= 120;
-        let t = T0 + (tick as f64 - 120.0) * INTERVAL;
-        for (n, reading) in readings.iter_mut().enumerate() {
-            if before && n % PODS >= PODS / 2 {
-                continue;
-            }
-            set(reading, t, if n % PODS >= PODS / 2 { tick - 120 } else { tick });
-            docket.observe(reading);
-        }
-        if !before {
-            docket.judge(t);
-        }
-    }
-    (docket, 140)
-}
-
-fn readings(trials: &[TrialTarget]) -> Vec<Observed> {
-    let pods = trials.iter().flat_map(|trial| &trial.pods);
-    pods.map(|pod| Observed { t: 0.0, what: Observation::Counters { pod: pod.pod.clone(), counts: Counts::default() } })
-        .collect()
-}
-
-fn set(reading: &mut Observed, t: Seconds, tick: u64) {
-    let (requests, errors, buckets) = counters(tick);
-    reading.t = t;
-    if let Observation::Counters { counts, .. } = &mut reading.what {
-        counts.requests = Some(requests as f64);
-        counts.errors = Some(errors as f64);
-        let latency = counts.latency.get_or_insert_with(|| BOUNDS.clone());
-        for (count, value) in latency.counts_mut().iter_mut().zip(buckets) {
-            *count = value as f64;
-        }
-    }
-}
-
 fn ticks(c: &mut Criterion<OnProcessor>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     for count in [1, 100, 1000] {
@@ -132,7 +70,7 @@ fn ticks(c: &mut Criterion<OnProcessor>) {
             let mut readings = readings(&trials);
             b.iter(|| {
                 tick += 1;
-                let t = T0 + (tick as f64 - 120.0) * INTERVAL;
+                let t = time(tick);
                 for reading in &mut readings {
                     set(reading, t, tick);
                     docket.observe(reading);
@@ -153,7 +91,7 @@ fn ticks(c: &mut Criterion<OnProcessor>) {
             let (mut docket, mut tick) = docket(&trials);
             b.iter(|| {
                 tick += 1;
-                let t = T0 + (tick as f64 - 120.0) * INTERVAL;
+                let t = time(tick);
                 prometheus.tick.store(tick, Ordering::Relaxed);
                 let reading = runtime.block_on(async {
                     // The task that sent the last reading may still have to say that it is idle again.

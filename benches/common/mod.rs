@@ -1,6 +1,8 @@
 //! Live trials in numbers, and a Prometheus of our own on loopback that knows their counters.
 #![allow(dead_code, reason = "each bench uses its part")]
 
+pub mod observed;
+
 use lastgood::{
     clock::Clock,
     config::{PrometheusSettings, SourceSettings},
