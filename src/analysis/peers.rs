@@ -58,7 +58,7 @@ impl PeerWatch {
     /// Requests and failures by time: of its pods, unless those have not been counted for long while callers have.
     pub(super) fn failures(&self) -> &Series {
         let (pods, callers) = (&self.errors, &self.callers.1);
-        if self.pods_measured && callers.latest() < pods.latest() + SILENT { pods } else { callers }
+        if self.pods_measured && callers.latest() < pods.latest() + CALLERS_AFTER { pods } else { callers }
     }
 
     /// Since when it is broken, if it broke with ours; or earlier, if ours may have begun then and this goes on.
@@ -313,4 +313,30 @@ impl Peers {
 /// Whether a pod of a roster cannot get its image.
 pub(super) fn cannot_pull(pod: &Pod) -> bool {
     pod.stuck.is_some_and(|(kind, _, _)| kind == super::facts::Stuck::Image)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Kind, PodId, PodState};
+
+    #[test]
+    fn callers_stand_in_for_pods_that_are_silent_for_two_minutes() {
+        let id = WorkloadId::new("shop", Kind::Deployment, "pay");
+        let pod = PodId::new("shop", "pay-0");
+        let mut peers = Peers::default();
+        peers.observe(0.0, &id, &PodState::new(pod.clone(), id.clone(), "a".into()).into(), 15.0);
+        let mut counts = Counts { requests: Some(0.0), errors: Some(0.0), latency: None };
+        for tick in 1..=20 {
+            let t = f64::from(tick) * 15.0;
+            counts.requests = Some(t * 10.0);
+            if t <= 150.0 {
+                peers.observe(t, &id, &Observation::Counters { pod: pod.clone(), counts: counts.clone() }, 15.0);
+            }
+            peers.observe(t, &id, &Observation::Callers { workload: id.clone(), counts: counts.clone() }, 15.0);
+            let expected = if t < 150.0 + CALLERS_AFTER { t.min(150.0) } else { t };
+            let latest = peers.get(&id).unwrap().failures().latest();
+            assert!(tick == 1 || (latest - expected).abs() <= PEER_BIN, "at {t}: {latest}, not {expected}");
+        }
+    }
 }

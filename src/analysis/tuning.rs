@@ -151,8 +151,8 @@ pub(super) const CROWD: usize = 3;
 pub(super) const NODE_SHARE: f64 = 0.8;
 /// Old pods without requests for this long are gone as far as gate 1 is concerned (2.3: 3 min).
 pub(super) const SILENT: Seconds = 180.0;
-/// The callers stand in for new pods that have been silent so long, or for as long as a gap is (2.3: 3 min; a minute
-/// less undoes nothing more that is clean, and A08 a minute earlier).
+/// The callers stand in for pods that have been silent so long; for new ones, as long as a gap is, at least (2.3: 3 min;
+/// a minute less undoes nothing more that is clean, and A08 a minute earlier).
 pub(super) const CALLERS_AFTER: Seconds = 120.0;
 /// Assumed time between ticks until it is known.
 pub(super) const INTERVAL: Seconds = 15.0;
