@@ -175,7 +175,7 @@ fn concentration(evidence: &Evidence, onset: &Onset, around: &Surroundings<'_>) 
     let pods = &crowd.pods;
     let serving = around.roster.all().filter(|pod| pods.iter().any(|(serial, _)| *serial == pod.serial)).count();
     if serving < CROWD {
-        return siblings_due(pods, around.due);
+        return siblings_due(pods, evidence.theta(), around.due);
     }
     let (culprit, all) = by_node(evidence, onset, around);
     if let Some((node, sums)) = culprit.filter(|(_, sums)| sums.pods.len() > 1)
@@ -191,21 +191,18 @@ fn concentration(evidence: &Evidence, onset: &Onset, around: &Surroundings<'_>) 
             _ => return Gate::Wait(format!("new pods outside node {node} have not served enough to tell")),
         }
     }
-    let excess = |tally: Tally| excess(tally, evidence.theta());
-    let Some((worst, its)) = pods.iter().max_by(|a, b| excess(a.1).total_cmp(&excess(b.1))) else {
-        return Gate::Open;
-    };
-    match crowd.without(&[*worst], *its) {
+    let Some((worst, its)) = worst(pods, evidence.theta()) else { return Gate::Open };
+    match crowd.without(&[worst], its) {
         Left::Convicts => Gate::Open,
         Left::Unsettled => {
             Gate::Wait("the other new pods have not served enough to tell whether it is one pod".to_owned())
         }
         Left::Clean(left) => {
-            let name = around.roster.by_serial(*worst).map_or("one pod", |pod| pod.state.pod.name.as_str());
+            let name = around.roster.by_serial(worst).map_or("one pod", |pod| pod.state.pod.name.as_str());
             let text = format!(
                 "{name} alone of {} new pods fails ({}), the others do not ({})",
                 pods.len(),
-                text_of(*its),
+                text_of(its),
                 text_of(left)
             );
             Gate::Hold(HoldReason::OnePod, text)
@@ -213,9 +210,14 @@ fn concentration(evidence: &Evidence, onset: &Onset, around: &Surroundings<'_>) 
     }
 }
 
+/// The pod with the most bad requests beyond those that the limit allows.
+fn worst(pods: &[(u32, Tally)], theta: f64) -> Option<(u32, Tally)> {
+    pods.iter().max_by(|a, b| excess(a.1, theta).total_cmp(&excess(b.1, theta))).copied()
+}
+
 /// Whether it may be one pod that is read some seconds before its siblings.
-fn siblings_due(pods: &[(u32, Tally)], due: &[u32]) -> Gate {
-    let suspect = pods.iter().max_by(|a, b| a.1.bad.total_cmp(&b.1.bad)).map(|(serial, _)| *serial);
+fn siblings_due(pods: &[(u32, Tally)], theta: f64, due: &[u32]) -> Gate {
+    let suspect = worst(pods, theta).map(|(serial, _)| serial);
     let told = pods.iter().any(|(serial, tally)| Some(*serial) != suspect && tally.total >= SOME_TRAFFIC);
     let due = due.iter().filter(|due| Some(**due) != suspect).count();
     if told || due == 0 {
@@ -339,4 +341,19 @@ fn old_pods(evidence: &Evidence, onset: &Onset, around: &Surroundings<'_>) -> Ga
 
 fn text_of(tally: Tally) -> String {
     share(tally).unwrap_or_else(|| "no requests".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_suspect_fails_most_beyond_the_limit_and_not_only_because_it_serves_most() {
+        let few = SOME_TRAFFIC - 1.0;
+        let pods = [(1, Tally::new(50.0, 1000.0)), (2, Tally::new(few, few))];
+        assert_eq!(worst(&pods, 0.05), Some(pods[1]));
+        // The first tells that it is the second alone, whatever a third one will say.
+        assert_eq!(siblings_due(&pods, 0.05, &[3]), Gate::Open);
+        assert!(matches!(siblings_due(&pods[1..], 0.05, &[2, 3]), Gate::Wait(text) if text.starts_with("1 more")));
+    }
 }
