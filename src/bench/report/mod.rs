@@ -241,7 +241,7 @@ impl Row {
             all.push(format!("the right reason named in {} of {}", t.held_right, t.must_hold));
         }
         if let Some(times) = self.over_bound() {
-            all.push(format!("the median is {times:.1} times the information bound"));
+            all.push(format!("the median is {times:.2} times the information bound"));
         }
         (!all.is_empty()).then(|| all.join(", "))
     }
