@@ -1,7 +1,7 @@
 //! Asks the daemon what it knows: at an address, else through the API server's proxy to its Service.
 
 use super::{Context, Failure, Global, exit};
-use crate::{cluster::READ_DEADLINE, domain::Snapshot};
+use crate::{cluster::READ_DEADLINE, domain::Snapshot, sources::Fault};
 use futures::{AsyncBufRead, TryStreamExt};
 use std::{io, pin::Pin, time::Duration};
 
@@ -11,6 +11,8 @@ const SNAPSHOT: &str = "/api/v1/snapshot";
 const OBSERVATIONS: &str = "/api/v1/observations";
 const DEADLINE: Duration = Duration::from_secs(5);
 const MAX_BYTES: usize = 64 << 20;
+/// For an answer that goes on to begin: behind a proxy that may be with its first byte, a blank line after 20 s.
+const FIRST_BYTE: Duration = Duration::from_secs(30);
 
 /// The daemon's snapshot.
 pub(super) async fn snapshot(ctx: &Context) -> Result<Snapshot, Failure> {
@@ -33,14 +35,19 @@ fn straight() -> reqwest::ClientBuilder {
 
 /// A page of the daemon at an address.
 async fn page(client: reqwest::ClientBuilder, url: &str, path: &str) -> Result<reqwest::Response, String> {
-    let unreachable = |e: reqwest::Error| unreachable(url, e);
+    let unreachable = |e: reqwest::Error| unreachable(url, &e);
     let client = client.build().map_err(unreachable)?;
     let answer = client.get(format!("{}{path}", url.trim_end_matches('/'))).send().await.map_err(unreachable)?;
     answer.error_for_status().map_err(unreachable)
 }
 
-fn unreachable(url: &str, error: reqwest::Error) -> String {
-    format!("no daemon answers at {url}: {}", error.without_url())
+fn unreachable(url: &str, error: &reqwest::Error) -> String {
+    let why = match error.status() {
+        Some(status) => format!("it answers {status}"),
+        None if error.is_builder() => "that is no URL; write http://HOST:PORT".to_owned(),
+        None => Fault::from(error).to_string(),
+    };
+    format!("no daemon answers at {url}: {why}")
 }
 
 /// A page of the daemon behind its Service.
@@ -56,15 +63,17 @@ async fn direct(url: &str) -> Result<String, String> {
     if answer.content_length().is_some_and(|n| n > MAX_BYTES as u64) {
         return Err(format!("the answer from {url} is larger than {MAX_BYTES} bytes"));
     }
-    answer.text().await.map_err(|e| unreachable(url, e))
+    answer.text().await.map_err(|e| unreachable(url, &e))
 }
 
 /// Everything that the daemon observes from now on, line by line, until it stops. A daemon that is named by its
 /// address is asked without a cluster.
 pub(super) async fn observations(global: Global) -> Result<Pin<Box<dyn AsyncBufRead>>, Failure> {
+    let late = |_| Failure::new(exit::ERROR, format!("the daemon has not answered for {} s", FIRST_BYTE.as_secs()));
     if let Some(url) = &global.server {
-        // No deadline on an answer that goes on.
-        let answer = page(straight(), url, OBSERVATIONS).await.map_err(|why| Failure::new(exit::ERROR, why))?;
+        // No deadline on an answer that goes on; only until it begins.
+        let page = tokio::time::timeout(FIRST_BYTE, page(straight(), url, OBSERVATIONS)).await.map_err(late)?;
+        let answer = page.map_err(|why| Failure::new(exit::ERROR, why))?;
         let chunks = futures::stream::try_unfold(answer, |mut answer| async move {
             let chunk = answer.chunk().await.map_err(|e| io::Error::other(e.without_url()))?;
             Ok::<_, io::Error>(chunk.map(|chunk| (chunk, answer)))
@@ -74,7 +83,8 @@ pub(super) async fn observations(global: Global) -> Result<Pin<Box<dyn AsyncBufR
     let ctx = Context::of(global).await?;
     let namespace = &ctx.global.daemon_namespace;
     // The client for reads, for the same reason.
-    let stream = ctx.cluster.reader.request_stream(proxied(&ctx, OBSERVATIONS)?).await.map_err(|e| {
+    let stream = ctx.cluster.reader.request_stream(proxied(&ctx, OBSERVATIONS)?);
+    let stream = tokio::time::timeout(FIRST_BYTE, stream).await.map_err(late)?.map_err(|e| {
         let text = format!("the daemon in namespace {namespace} cannot be asked: {e}. --server URL asks it directly");
         Failure::new(exit::ERROR, text)
     })?;

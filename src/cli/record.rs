@@ -6,17 +6,20 @@
 use super::{Failure, Global, daemon, exit};
 use crate::{config::parse_wait, replay::trace::VERSION};
 use clap::Args;
-use futures::{AsyncBufRead, AsyncBufReadExt};
+use futures::{AsyncBufRead, AsyncBufReadExt, StreamExt};
 use serde::Deserialize;
 use std::{
     fs::File,
-    io::{self, BufWriter, Write},
-    path::PathBuf,
+    io::{self, LineWriter, Write},
+    path::{Path, PathBuf},
     time::Duration,
 };
+use tokio::signal::unix::{SignalKind, signal};
 
 /// A recording that somebody forgot must not fill the disk.
 const MOST_BYTES: usize = 1 << 30;
+/// The daemon says something every 20 s, a blank line if nothing else.
+const SILENCE: Duration = Duration::from_secs(90);
 
 /// Arguments of `record`.
 #[derive(Debug, Args)]
@@ -40,75 +43,100 @@ struct Head {
 
 /// The trace as it is written.
 struct Recording<'a> {
-    out: &'a mut dyn Write,
+    to: Destination<'a>,
     title: &'a str,
     count: u64,
     bytes: usize,
     lost: u64,
+    malformed: u64,
     /// The latest time of any line.
     latest: Option<f64>,
 }
 
-pub(super) async fn record(global: Global, args: &RecordArgs, out: &mut dyn Write) -> Result<u8, Failure> {
-    let source = Box::pin(daemon::observations(global)).await?;
-    match &args.to {
-        Some(path) => {
-            let cannot = |e: io::Error| Failure::new(exit::ERROR, format!("cannot write {}: {e}", path.display()));
-            let mut file = BufWriter::new(File::create(path).map_err(cannot)?);
-            take(source, args, &mut file).await?;
-            file.flush().map_err(cannot)?;
-        }
-        None => take(source, args, out).await?,
-    }
-    Ok(exit::OK)
+/// Where the trace goes. A file is opened, and what it held before is gone, only when there is something to write.
+/// Each line is written at once: whatever ends the program, what was recorded is there.
+enum Destination<'a> {
+    Unopened(&'a Path),
+    File(&'a Path, LineWriter<File>),
+    Stream(&'a mut dyn Write),
 }
 
-async fn take(source: impl AsyncBufRead + Unpin, args: &RecordArgs, out: &mut dyn Write) -> Result<(), Failure> {
-    let mut recording = Recording::new(&args.title, out);
-    writeln!(io::stderr(), "recording; Ctrl-C ends it. Rollouts that begin from now on are whole")?;
+/// How a recording ends.
+#[derive(Debug, PartialEq)]
+enum Ended {
+    /// As it was asked to: nothing is missing until here.
+    Whole,
+    /// There may have been more.
+    Cut(String),
+}
+
+pub(super) async fn record(global: Global, args: &RecordArgs, out: &mut dyn Write) -> Result<u8, Failure> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut recording = Recording::new(args, out);
     let last = async {
         match args.lasting {
             Some(time) => tokio::time::sleep(time).await,
             None => std::future::pending().await,
         }
     };
-    let ended = tokio::select! {
-        ended = recording.read(source) => ended,
-        () = last => Ok(()),
-        _ = tokio::signal::ctrl_c() => Ok(()),
+    let recorded = async {
+        let source = Box::pin(daemon::observations(global)).await?;
+        writeln!(io::stderr(), "recording; Ctrl-C ends it. Rollouts that begin from now on are whole")?;
+        recording.read(source).await
     };
-    // What was recorded is kept, whatever ended it.
-    recording.end()?;
-    writeln!(io::stderr(), "{} observations", recording.count)?;
-    if recording.lost > 0 {
-        writeln!(io::stderr(), "warning: {} times observations were lost: this reader was too slow", recording.lost)?;
-    }
-    ended
+    let ended = tokio::select! {
+        ended = recorded => ended?,
+        () = last => Ended::Whole,
+        _ = terminate.recv() => Ended::Whole,
+        _ = interrupt.recv() => Ended::Whole,
+    };
+    recording.end(ended)
 }
 
 impl<'a> Recording<'a> {
-    fn new(title: &'a str, out: &'a mut dyn Write) -> Self {
-        Self { out, title, count: 0, bytes: 0, lost: 0, latest: None }
+    fn new(args: &'a RecordArgs, out: &'a mut dyn Write) -> Self {
+        let to = args.to.as_deref().map_or(Destination::Stream(out), Destination::Unopened);
+        Self { to, title: &args.title, count: 0, bytes: 0, lost: 0, malformed: 0, latest: None }
     }
 
-    async fn read(&mut self, source: impl AsyncBufRead + Unpin) -> Result<(), Failure> {
+    async fn read(&mut self, source: impl AsyncBufRead + Unpin) -> Result<Ended, Failure> {
         let mut lines = source.lines();
-        while let Some(line) = futures::StreamExt::next(&mut lines).await {
-            let line = line.map_err(|e| Failure::new(exit::ERROR, format!("the daemon's answer broke off: {e}")))?;
-            if line.trim().is_empty() {
-                continue;
+        loop {
+            let line = match tokio::time::timeout(SILENCE, lines.next()).await {
+                Ok(Some(Ok(line))) => line,
+                Ok(Some(Err(e))) => return Ok(Ended::Cut(format!("the daemon's answer broke off: {e}"))),
+                Ok(None) => {
+                    return Ok(Ended::Cut(
+                        "the answer has ended: the daemon has stopped, or the connection to it".into(),
+                    ));
+                }
+                Err(_) => {
+                    let seconds = SILENCE.as_secs();
+                    return Ok(Ended::Cut(format!("nothing has come for {seconds} s: the connection is dead")));
+                }
+            };
+            if !line.trim().is_empty() {
+                self.take(&line)?;
             }
-            self.take(&line)?;
             if self.bytes > MOST_BYTES {
-                return Err(Failure::new(exit::ERROR, "the recording has reached 1 GiB and ends here; record shorter"));
+                writeln!(io::stderr(), "the recording has reached 1 GiB and ends here; record shorter")?;
+                return Ok(Ended::Whole);
             }
         }
-        Err(Failure::new(exit::ERROR, "the daemon has stopped"))
     }
 
     fn take(&mut self, line: &str) -> Result<(), Failure> {
-        let head: Head = serde_json::from_str(line)
-            .map_err(|e| Failure::new(exit::ERROR, format!("the answer is not that of a Lastgood daemon: {e}")))?;
+        let head: Head = match serde_json::from_str(line) {
+            Ok(head) => head,
+            Err(e) if self.latest.is_none() => {
+                let text = format!("the answer is not that of a Lastgood daemon: {e}. Nothing was written");
+                return Err(Failure::new(exit::ERROR, text));
+            }
+            Err(_) => {
+                self.malformed += 1;
+                return Ok(());
+            }
+        };
         if head.kind == "lost" {
             self.lost += 1;
             return Ok(());
@@ -116,22 +144,55 @@ impl<'a> Recording<'a> {
         self.begin(head.t)?;
         self.latest = Some(self.latest.map_or(head.t, |latest| latest.max(head.t)));
         (self.count, self.bytes) = (self.count + 1, self.bytes + line.len());
-        Ok(writeln!(self.out, "{line}")?)
+        self.to.write(line)
     }
 
     /// The first line, if it is not there yet.
-    fn begin(&mut self, t: f64) -> io::Result<()> {
-        if self.latest.is_none() {
-            let head = serde_json::json!({"t": t, "kind": "trace", "version": VERSION, "title": self.title});
-            writeln!(self.out, "{head}")?;
+    fn begin(&mut self, t: f64) -> Result<(), Failure> {
+        match self.latest {
+            Some(_) => Ok(()),
+            None => self.to.write(
+                &serde_json::json!({"t": t, "kind": "trace", "version": VERSION, "title": self.title}).to_string(),
+            ),
         }
-        Ok(())
     }
 
-    /// The last line.
-    fn end(&mut self) -> io::Result<()> {
-        self.begin(0.0)?;
-        writeln!(self.out, "{}", serde_json::json!({"t": self.latest.unwrap_or(0.0), "kind": "end"}))
+    /// The last line, if nothing is missing; and what is to be said of it.
+    fn end(mut self, ended: Ended) -> Result<u8, Failure> {
+        if ended == Ended::Whole {
+            self.begin(0.0)?;
+            self.to.write(&serde_json::json!({"t": self.latest.unwrap_or(0.0), "kind": "end"}).to_string())?;
+        }
+        let mut err = io::stderr();
+        writeln!(err, "{} observations", self.count)?;
+        if self.lost > 0 {
+            writeln!(err, "warning: {} times observations were lost: this reader was too slow", self.lost)?;
+        }
+        if self.malformed > 0 {
+            writeln!(err, "warning: {} lines were no observations and were left out", self.malformed)?;
+        }
+        match ended {
+            Ended::Whole => Ok(exit::OK),
+            Ended::Cut(why) => Err(Failure::new(
+                exit::ERROR,
+                format!("{why}. What was recorded until then is kept, without an \"end\""),
+            )),
+        }
+    }
+}
+
+impl Destination<'_> {
+    fn write(&mut self, line: &str) -> Result<(), Failure> {
+        let cannot =
+            |path: &Path, e: io::Error| Failure::new(exit::ERROR, format!("cannot write {}: {e}", path.display()));
+        if let Self::Unopened(path) = self {
+            *self = Self::File(path, LineWriter::new(File::create(*path).map_err(|e| cannot(path, e))?));
+        }
+        match self {
+            Self::File(path, file) => writeln!(file, "{line}").map_err(|e| cannot(path, e)),
+            Self::Unopened(_) => Ok(()),
+            Self::Stream(out) => Ok(writeln!(out, "{line}")?),
+        }
     }
 }
 
@@ -139,28 +200,62 @@ impl<'a> Recording<'a> {
 mod tests {
     use super::*;
     use crate::replay::trace::{Entry, Lines};
+    use futures::TryStreamExt;
+
+    fn args(to: Option<PathBuf>) -> RecordArgs {
+        RecordArgs { to, lasting: None, title: "x".into() }
+    }
 
     #[test]
     fn a_trace_is_in_the_order_in_which_it_was_told() {
-        let mut text = Vec::new();
-        let mut recording = Recording::new("x", &mut text);
+        let (mut text, args) = (Vec::new(), args(None));
+        let mut recording = Recording::new(&args, &mut text);
         for line in [
             r#"{"t":20.0,"kind":"look"}"#,
             r#"{"t":10.0,"kind":"rollout","workload":"shop/Deployment/web","from":"a","to":"b","past":1}"#,
+            "<html>",
             r#"{"t":5.5,"kind":"counters","pod":"shop/a-1","requests":3.0}"#,
             r#"{"t":21.0,"kind":"lost","observations":4}"#,
         ] {
             recording.take(line).unwrap_or_else(|e| panic!("{}", e.text));
         }
-        assert!(recording.take("<html>").is_err());
-        recording.end().unwrap();
-        assert_eq!((recording.count, recording.lost), (3, 1));
+        assert_eq!((recording.count, recording.lost, recording.malformed), (3, 1, 1));
+        assert_eq!(recording.end(Ended::Whole).unwrap(), exit::OK);
         let times: Vec<f64> = Lines::new("x", text.as_slice())
             .map(|entry| match entry.unwrap() {
-                Entry::Observed(observed) => observed.t,
+                Entry::Observed { observed, .. } => observed.t,
                 Entry::Unknown { kind, .. } => panic!("{kind}"),
             })
             .collect();
         assert_eq!(times, [20.0, 20.0, 10.0, 5.5, 20.0]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_cut_off_has_no_end_and_what_is_no_daemon_overwrites_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("trace.jsonl");
+        std::fs::write(&path, "precious").unwrap();
+        let args = args(Some(path.clone()));
+        let mut nothing = Vec::new();
+        let mut recording = Recording::new(&args, &mut nothing);
+        let refused = recording.read(&b"{\"version\":\"1\"}\n"[..]).await.unwrap_err();
+        assert!(refused.text.contains("not that of a Lastgood daemon"), "{}", refused.text);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
+
+        let mut recording = Recording::new(&args, &mut nothing);
+        let ended = recording.read(&b"{\"t\":20.0,\"kind\":\"look\"}\n\n"[..]).await.unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.ends_with("{\"t\":20.0,\"kind\":\"look\"}\n"), "written at once: {text}");
+        let cut = recording.end(ended).unwrap_err();
+        assert!(cut.text.contains("the daemon has stopped, or the connection"), "{}", cut.text);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), text, "no end");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_dead_connection_is_noticed() {
+        let (mut text, args) = (Vec::new(), args(None));
+        let mut recording = Recording::new(&args, &mut text);
+        let silent = futures::stream::pending::<io::Result<Vec<u8>>>().into_async_read();
+        assert!(matches!(recording.read(silent).await.unwrap(), Ended::Cut(why) if why.contains("90 s")));
     }
 }
