@@ -4,6 +4,7 @@ use super::{Failure, exit};
 use crate::bench::{self, Further, Report, Scenario, Shared};
 use clap::{Args, ValueEnum};
 use std::{
+    collections::BTreeSet,
     io::Write,
     num::NonZeroUsize,
     ops::Range,
@@ -18,10 +19,10 @@ pub(super) struct BenchArgs {
     #[arg(long, value_name = "ID")]
     scenario: Vec<String>,
     /// Runs of each scenario.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=SEEDS_MOST))]
     seeds: Option<u64>,
     /// The first seed. Tune on those up to 1,000,000; report on those from 1,000,001 on.
-    #[arg(long, value_name = "SEED")]
+    #[arg(long, value_name = "SEED", value_parser = clap::value_parser!(u64).range(..=SEEDS_MOST))]
     first_seed: Option<u64>,
     /// Also measure the rules that people use today, on the same observations.
     #[arg(long)]
@@ -42,7 +43,13 @@ pub(super) struct BenchArgs {
     #[arg(long, value_name = "FOLDER", conflicts_with_all = ["scenario", "output"])]
     document: Option<PathBuf>,
     /// Write the observations of one run of this scenario as a trace, for `lastgood replay`.
-    #[arg(long, value_name = "ID", conflicts_with_all = ["scenario", "rivals", "document"])]
+    #[arg(
+        long,
+        value_name = "ID",
+        conflicts_with_all = [
+            "scenario", "rivals", "document", "output", "seeds", "first_seed", "clean", "trouble", "interval", "workers",
+        ]
+    )]
     trace: Option<String>,
     /// The seed of that run.
     #[arg(long, requires = "trace", default_value_t = 1)]
@@ -58,12 +65,14 @@ enum Format {
     Text,
     /// For programs.
     Json,
-    /// The document.
+    /// The document; without --scenario also by the size of the fault and by traffic, which takes minutes.
     Markdown,
     /// Recall against false undos, as a picture.
     Svg,
 }
 
+/// Far more than anybody can wait for, and far from overflowing.
+const SEEDS_MOST: u64 = 1 << 48;
 /// Runs of each scenario, unless said otherwise: for a look, and for the document.
 const SEEDS: [u64; 2] = [100, 300];
 /// Clean deploys of the document.
@@ -83,6 +92,13 @@ pub(super) fn bench(args: &BenchArgs, out: &mut dyn Write) -> Result<u8, Failure
         return trace(&find(id)?, args.seed, out);
     }
     let whole = args.document.is_some();
+    if let Some(folder) = &args.document {
+        // Said now, and not after half an hour of measuring.
+        [&["decision-benchmark.md"][..], &PICTURES]
+            .concat()
+            .iter()
+            .try_for_each(|name| writable(&folder.join(name)))?;
+    }
     let first = args.first_seed.unwrap_or(if whole { bench::REPORTING } else { 1 });
     let seeds = first..first.saturating_add(args.seeds.unwrap_or(SEEDS[usize::from(whole)]).max(1));
     let report = measure(args, seeds, whole)?;
@@ -104,7 +120,12 @@ pub(super) fn bench(args: &BenchArgs, out: &mut dyn Write) -> Result<u8, Failure
 fn measure(args: &BenchArgs, seeds: Range<u64>, whole: bool) -> Result<Report, Failure> {
     let scenarios: Vec<Scenario> = match &args.scenario[..] {
         [] => bench::all(),
-        ids => ids.iter().map(|id| find(id)).collect::<Result<_, _>>()?,
+        ids => {
+            let mut chosen: Vec<Scenario> = ids.iter().map(|id| find(id)).collect::<Result<_, _>>()?;
+            let mut seen = BTreeSet::new();
+            chosen.retain(|scenario| seen.insert(scenario.id));
+            chosen
+        }
     };
     let shared = Shared::new(args.interval);
     let workers = args.workers.or_else(|| std::thread::available_parallelism().ok()).map_or(1, usize::from);
@@ -132,7 +153,7 @@ fn measure(args: &BenchArgs, seeds: Range<u64>, whole: bool) -> Result<Report, F
         let (tallies, took) = further(&trouble, each);
         Further::new(each, &tallies, took)
     });
-    if whole || args.output == Format::Markdown {
+    if whole || args.output == Format::Markdown && args.scenario.is_empty() {
         report.sweep = bench::sweep(&(seeds.start..seeds.start + SWEEP), &shared, workers);
     }
     Ok(report)
@@ -146,16 +167,26 @@ fn write_document(report: &Report, folder: &Path, out: &mut dyn Write) -> Result
     ];
     for (name, text) in files {
         let path = folder.join(name);
-        std::fs::write(&path, text)
-            .map_err(|e| Failure::new(exit::ERROR, format!("cannot write {}: {e}", path.display())))?;
+        std::fs::write(&path, text).map_err(|e| cannot_write(&path, &e))?;
         writeln!(out, "{}", path.display())?;
     }
     Ok(exit::OK)
 }
 
+fn cannot_write(path: &Path, e: &std::io::Error) -> Failure {
+    Failure::new(exit::ERROR, format!("cannot write {}: {e}", path.display()))
+}
+
+/// Whether a file can be written; what it holds stays.
+fn writable(path: &Path) -> Result<(), Failure> {
+    std::fs::OpenOptions::new().append(true).create(true).open(path).map(drop).map_err(|e| cannot_write(path, &e))
+}
+
 fn find(id: &str) -> Result<Scenario, Failure> {
     bench::find(id).ok_or_else(|| {
-        Failure::new(exit::USAGE, format!("there is no scenario \"{id}\"; they are S01 to S50 and A01 and on"))
+        let all = bench::all();
+        let last = all.last().map_or("", |scenario| scenario.id);
+        Failure::new(exit::USAGE, format!("there is no scenario \"{id}\"; they are S01 to S50 and A01 to {last}"))
     })
 }
 
@@ -213,6 +244,18 @@ mod tests {
     #[test]
     fn what_does_not_exist_is_said() {
         assert!(run(&["--scenario", "S99"]).unwrap_err().contains("no scenario \"S99\""));
+        assert!(run(&["--scenario", "S99"]).unwrap_err().contains("A01 to A22"));
         assert!(run(&["--interval", "0"]).unwrap_err().contains("--interval"));
+        assert!(run(&["--seeds", "0"]).unwrap_err().contains("--seeds"));
+        assert!(run(&["--trace", "S03", "--seeds", "3"]).unwrap_err().contains("--seeds"));
+        let nowhere = run(&["--document", "/dev/null/x", "--seeds", "1"]).unwrap_err();
+        assert!(nowhere.contains("cannot write /dev/null/x/decision-benchmark.md"), "{nowhere}");
+    }
+
+    #[test]
+    fn a_scenario_that_is_named_twice_is_measured_once() {
+        let json = run(&["--scenario", "S16", "--scenario", "s16", "--seeds", "1", "-o", "json"]).unwrap();
+        let report: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!((report["rows"].as_array().unwrap().len(), &report["rows"][0]["runs"]), (1, &1.into()));
     }
 }

@@ -42,6 +42,8 @@ pub mod exit {
     pub const BLIND: u8 = 6;
     /// The time is over.
     pub const TIMEOUT: u8 = 124;
+    /// Nobody reads the output any more; what a shell says of a program that ended so.
+    pub const CLOSED: u8 = 141;
 }
 
 const CODES: &str = "Exit codes: 0 ok, 1 error, 2 usage, 3 unhealthy verdict, 4 rolled back, 5 refused by a gate or rule, \
@@ -165,9 +167,16 @@ impl Failure {
     }
 }
 
-impl<E: std::error::Error> From<E> for Failure {
+impl<E: std::error::Error + 'static> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self::new(exit::ERROR, error.to_string())
+        let any: &(dyn std::error::Error + 'static) = &error;
+        let io = any.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+        let json = || any.downcast_ref::<serde_json::Error>().and_then(serde_json::Error::io_error_kind);
+        match io.or_else(json) {
+            // Whoever reads has seen enough (`… | head`): there is nobody to say anything to.
+            Some(std::io::ErrorKind::BrokenPipe) => Self::new(exit::CLOSED, ""),
+            _ => Self::new(exit::ERROR, error.to_string()),
+        }
     }
 }
 
@@ -212,8 +221,10 @@ pub fn main() -> ExitCode {
     match done {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
-            // A closed stderr is no reason to fail differently.
-            let _ = writeln!(std::io::stderr(), "lastgood: {}", failure.text);
+            if !failure.text.is_empty() {
+                // A closed stderr is no reason to fail differently.
+                let _ = writeln!(std::io::stderr(), "lastgood: {}", failure.text);
+            }
             ExitCode::from(failure.code)
         }
     }
