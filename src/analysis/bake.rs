@@ -40,12 +40,12 @@ pub(super) enum Baked {
     Pass,
 }
 
-/// Pass ⇔ the watch is over, requests are enough (or three hours went by), all new pods are Ready
-/// and the evidence of each family is negative. Where memory runs out within another watch, that is waited for.
+/// Pass ⇔ the watch is over, requests are enough (or three hours went by), all new pods are Ready, something was
+/// measured of them and the evidence of each family is negative. Where memory runs out within another watch, that is waited for.
 pub(super) fn judge(oven: &Oven) -> Baked {
     let Some(age) = oven.age else { return Baked::NotReady };
-    let long = age >= PASS_ANYWAY.max(oven.watch);
-    if !oven.seen && !long {
+    if !oven.seen {
+        // However long nobody looks: that proves nothing.
         return if age > NO_DATA { Baked::NoData } else { Baked::Baking(oven.watch - age) };
     }
     if age < oven.watch {
@@ -58,6 +58,7 @@ pub(super) fn judge(oven: &Oven) -> Baked {
         return Baked::Unsettled;
     }
     // `>=` and not `<`, so that what is no number is not enough.
+    let long = age >= PASS_ANYWAY.max(oven.watch);
     let enough = oven.requests >= oven.min_requests && oven.counted;
     if !enough && !long {
         return Baked::TooFew;
@@ -112,11 +113,13 @@ mod tests {
     }
 
     #[test]
-    fn three_hours_make_up_for_requests_but_not_for_readiness() {
-        let quiet = Oven { age: Some(10_800.0), requests: 0.0, counted: false, seen: false, ..DONE };
+    fn three_hours_make_up_for_requests_but_neither_for_readiness_nor_for_sight() {
+        let quiet = Oven { age: Some(10_800.0), requests: 0.0, counted: false, ..DONE };
         assert_eq!(judge(&quiet), Baked::Pass);
-        assert_eq!(judge(&Oven { age: Some(10_799.0), ..quiet }), Baked::NoData);
-        assert_eq!(judge(&Oven { age: Some(100.0), ..quiet }), Baked::Baking(1700.0));
+        assert_eq!(judge(&Oven { age: Some(10_799.0), ..quiet }), Baked::TooFew);
         assert_eq!(judge(&Oven { all_ready: false, ..quiet }), Baked::NotReady);
+        let unseen = Oven { seen: false, ..quiet };
+        assert_eq!(judge(&unseen), Baked::NoData);
+        assert_eq!(judge(&Oven { age: Some(100.0), ..unseen }), Baked::Baking(1700.0));
     }
 }

@@ -388,6 +388,11 @@ impl Docket {
         self.peers.len()
     }
 
+    /// Pods that are counted and were never introduced.
+    pub fn strangers(&self) -> usize {
+        self.owners.strangers()
+    }
+
     /// Observations and values that could not be used, in live trials and outside of them.
     pub fn skipped(&self) -> u64 {
         self.skipped + self.peers.skipped + self.trials.values().map(|trial| trial.skipped).sum::<u64>()

@@ -185,7 +185,7 @@ impl Trial {
         let seconded = || evidence.log_e() >= SECONDED && evidence.over_now(t);
         let second = second.filter(|_| seconded());
         if !evidence.fired() && second.is_none() {
-            return Said::plain(if evidence.log_e() < 0.0 { Opinion::Clean } else { Opinion::Open });
+            return Said::plain(if evidence.speaks_for() { Opinion::Clean } else { Opinion::Open });
         }
         let Some(onset) = evidence.onset() else { return Said::plain(Opinion::Open) };
         let history = if reason == FailReason::Errors { self.baseline.history() } else { Series::default() };
@@ -254,7 +254,7 @@ impl Trial {
     fn say_callers(&self, t: Seconds) -> Said {
         let Some((baseline, evidence)) = self.callers.test() else { return Said::plain(Opinion::Silent) };
         if !evidence.fired() {
-            return Said::plain(if evidence.log_e() < 0.0 { Opinion::Clean } else { Opinion::Open });
+            return Said::plain(if evidence.speaks_for() { Opinion::Clean } else { Opinion::Open });
         }
         let Some((onset, ready)) = evidence.onset().zip(self.first_ready) else { return Said::plain(Opinion::Open) };
         let after = CALLERS_AFTER.max(GAP_INTERVALS * self.cadence);

@@ -8,13 +8,13 @@ use super::{
     arm::{Arm, Share},
     counter::Tally,
     hypothesis::Hypothesis,
+    lately::{Doubt, Lately, Moment},
     series::Series,
-    split,
     starts::Starts,
     tuning::*,
 };
 use crate::domain::Seconds;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 /// Since when the data speaks against the limit, by the start that explains it best.
 #[derive(Debug, Clone, Copy)]
@@ -34,18 +34,6 @@ pub(super) struct Onset {
     segment: usize,
 }
 
-/// One tick, kept for as long as a conviction looks back.
-#[derive(Debug, Clone, Copy)]
-struct Moment {
-    t: Seconds,
-    /// For how long it stands.
-    rise: Seconds,
-    new: Tally,
-    /// Of those, pods whose cold start is over.
-    warm: Tally,
-    old: Tally,
-}
-
 /// The running test of one signal of one rollout.
 #[derive(Debug, Clone)]
 pub(super) struct Evidence {
@@ -59,7 +47,7 @@ pub(super) struct Evidence {
     log_e: f64,
     /// The last tick that had requests.
     previous: Tally,
-    recent: VecDeque<Moment>,
+    lately: Lately,
     /// New and old pods by time, finer than the starts: when it began, and who served beside whom.
     fine: [Series; 2],
     /// Old pods that were proven good, if others served as well.
@@ -70,6 +58,7 @@ pub(super) struct Evidence {
     new: Tally,
     old: Tally,
     fired: bool,
+    doubt: Option<Doubt>,
 }
 
 impl Evidence {
@@ -85,7 +74,7 @@ impl Evidence {
             log_m: 0.0,
             log_e: 0.0,
             previous: Tally::default(),
-            recent: VecDeque::new(),
+            lately: Lately::default(),
             fine: Default::default(),
             proven: None,
             new_at: None,
@@ -93,6 +82,7 @@ impl Evidence {
             new: Tally::default(),
             old: Tally::default(),
             fired: false,
+            doubt: None,
         }
     }
 
@@ -138,10 +128,7 @@ impl Evidence {
             self.old_seen = Some(t);
         }
         let warm = shares.iter().filter(|s| s.new && s.warm).map(|s| s.tally).sum();
-        self.recent.push_back(Moment { t, rise, new, warm, old });
-        while self.recent.front().is_some_and(|moment| moment.t <= t - BEFORE) {
-            self.recent.pop_front();
-        }
+        self.lately.add(Moment { t, rise, new, warm, old });
         let unproved: Tally = shares.iter().filter(|s| s.unproved).map(|s| s.tally).sum();
         if unproved.total > 0.0 && self.proven.is_none() {
             self.proven = Some(self.fine[1].clone());
@@ -166,7 +153,7 @@ impl Evidence {
 
     /// Whether old pods that serve in the same seconds are clean: then no burst of the cluster's explains it.
     fn beside_clean(&self, t: Seconds) -> bool {
-        let old: Tally = self.within(t, BESIDE).map(|moment| moment.old).sum();
+        let old = self.lately.of_old(t, BESIDE);
         old.total >= SOME_TRAFFIC && old.ratio().is_some_and(|ratio| ratio <= self.hypothesis.theta())
     }
 
@@ -204,7 +191,7 @@ impl Evidence {
             }
             // Targets are not scraped all at once: a fault that has ended is still seen by some for one more
             // tick, which is bad time only as far as it is as bad as the minute before.
-            let usual = self.last(t, NOW).ratio().unwrap_or(1.0).max(f64::MIN_POSITIVE);
+            let usual = self.lately.of_new(t, NOW).ratio().unwrap_or(1.0).max(f64::MIN_POSITIVE);
             let as_bad = new.ratio().map_or(1.0, |ratio| (ratio / (AS_BAD * usual)).min(1.0));
             self.log_m.min(self.log_e.max(0.0) + LEVEL * step * as_bad)
         } else {
@@ -212,42 +199,13 @@ impl Evidence {
             let fade = if new.total > 0.0 { FADE } else { FADE_SILENT };
             self.log_m.min(self.log_e * (-elapsed / fade).exp2())
         };
-        self.fired = if self.fired {
-            self.log_e >= LEVEL / 2.0 && self.over(t, RELEASE) != Some(false)
-        } else {
-            let goes_on = self.over_now(t) && self.over(t, STILL) != Some(false);
-            // Steps of a quarter of the level make the level, whatever the last bit says.
-            self.log_e >= LEVEL - 1e-9 && goes_on && !self.is_cold(t) && !self.is_a_burst(t, new)
+        // Steps of a quarter of the level make the level, whatever the last bit says.
+        let enough = self.log_e >= LEVEL - 1e-9;
+        self.doubt = if enough { self.lately.doubt(&self.hypothesis, t, new) } else { None };
+        self.fired = match self.fired {
+            true => self.log_e >= LEVEL / 2.0 && self.over(t, RELEASE) != Some(false),
+            false => enough && self.doubt.is_none(),
         };
-    }
-
-    /// Whether it may still be a burst, as services have them. Not where surely half of the requests fail.
-    fn is_a_burst(&self, t: Seconds, new: Tally) -> bool {
-        !new.surely(HALF) && !self.last(t, TWO_SCRAPES).surely(HALF) && self.bad_time(t) < BURST
-    }
-
-    /// For how long it has been as bad as in the worst half of the last minute. Targets are not read all at once, so
-    /// the first and the last reading of a burst are less bad than those between.
-    fn bad_time(&self, t: Seconds) -> Seconds {
-        let halves = self.within(t, NOW).filter_map(|end| self.last(end.t, TWO_SCRAPES).ratio());
-        let as_bad = AS_BAD * halves.fold(0.0, f64::max);
-        let ticks = self.recent.iter().filter_map(|moment| Some((moment.rise, moment.new.ratio()?)));
-        let beyond = ticks.filter(|(_, ratio)| *ratio > self.theta());
-        beyond.map(|(rise, ratio)| rise * (ratio / as_bad).min(1.0)).sum()
-    }
-
-    /// Whether it may be a cold start: until pods that are past theirs are bad beyond chance, and not clearly less than
-    /// those that are not. Where all are warm by now, what cold ones left behind does not convict by a hair.
-    fn is_cold(&self, t: Seconds) -> bool {
-        let all = self.last(t, NOW);
-        if all.ratio().is_some_and(|ratio| ratio >= HALF) {
-            return false;
-        }
-        let warm: Tally = self.within(t, NOW).map(|moment| moment.warm).sum();
-        let mut cold = all;
-        cold -= warm;
-        let tell = self.hypothesis.best_lr(warm);
-        if cold.total < 1.0 { tell < WARM_ALONE } else { tell < WARM || split::log_split(cold, warm) >= ALIKE }
     }
 
     /// Keeps of each pod what the segments keep, the first of which to go was `closed`.
@@ -275,9 +233,18 @@ impl Evidence {
         self.fired
     }
 
-    /// Whether the share of bad requests lay above the limit in the window before `t`; nothing without requests.
+    /// Why evidence that is enough does not convict, at the last tick.
+    pub(super) fn doubt(&self) -> Option<Doubt> {
+        self.doubt.filter(|_| !self.fired)
+    }
+
+    /// Whether it speaks for the new pods: against the limit's being broken, and by all that was counted.
+    pub(super) fn speaks_for(&self) -> bool {
+        self.log_e < 0.0 && self.new.ratio().is_none_or(|ratio| ratio <= self.theta())
+    }
+
     fn over(&self, t: Seconds, window: Seconds) -> Option<bool> {
-        self.last(t, window).ratio().map(|ratio| ratio > self.hypothesis.theta())
+        self.lately.over(&self.hypothesis, t, window)
     }
 
     /// Whether the share of bad requests lies above the limit now.
@@ -307,7 +274,7 @@ impl Evidence {
 
     /// Requests of old pods in the last minutes, since `t` at the earliest.
     pub(super) fn old_since(&self, t: Seconds) -> Tally {
-        self.recent.iter().rev().take_while(|moment| moment.t > t).map(|moment| moment.old).sum()
+        self.lately.old_since(t)
     }
 
     /// Requests of new pods since the bin of `t`.
@@ -318,17 +285,6 @@ impl Evidence {
     /// When old pods last served anything.
     pub(super) fn old_seen(&self) -> Option<Seconds> {
         self.old_seen
-    }
-
-    /// Requests of new pods in the window before `t`.
-    fn last(&self, t: Seconds, window: Seconds) -> Tally {
-        self.within(t, window).map(|moment| moment.new).sum()
-    }
-
-    /// The ticks that ended in the window before `t`, the latest first.
-    fn within(&self, t: Seconds, window: Seconds) -> impl Iterator<Item = &Moment> {
-        let until = self.recent.iter().rev().skip_while(move |moment| moment.t > t);
-        until.take_while(move |moment| moment.t > t - window)
     }
 
     /// The start that explains the data best (gate 4: ĵ = argmax LR_j).

@@ -58,6 +58,18 @@ fn an_impossible_limit_never_fires() {
 }
 
 #[test]
+fn what_is_counted_above_the_limit_does_not_speak_for_anybody_however_little_it_proves() {
+    for (fail, speaks) in [(0.053, false), (0.045, true)] {
+        let mut evidence = Evidence::new(0.05, ERROR_PACE, 1800.0);
+        for tick in (0..120).map(f64::from) {
+            evidence.step(tick * 15.0, (tick + 1.0) * 15.0, 15.0, &[share(400.0 * fail, 400.0)], 4.0);
+        }
+        assert!(evidence.log_e() < 0.0 && !evidence.fired(), "{fail}: {}", evidence.log_e());
+        assert_eq!(evidence.speaks_for(), speaks, "{fail}");
+    }
+}
+
+#[test]
 fn the_slew_limit_sets_the_pace() {
     assert_eq!(run(1800, |_| (150.0, 150.0)), Some(30.0), "100 % at 10 rps");
     assert_eq!(run(1800, |_| (90.0, 150.0)), Some(30.0), "60 % at 10 rps");

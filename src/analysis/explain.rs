@@ -5,7 +5,9 @@ use super::{
     baseline::{Cut, ErrorBaseline, Span},
     counter::Tally,
     draft::Case,
+    evidence::Evidence,
     family::Latency,
+    lately::Doubt,
     leak::Leak,
     monitoring::Outage,
     roster::Pod,
@@ -169,13 +171,17 @@ fn old_pods(old: Tally) -> String {
 /// `8.1 % of 7512 requests on new pods failed (limit 5 %, before 0.3 %, old pods now 0.4 %)`.
 pub(super) fn errors(new: Tally, old: Tally, baseline: &ErrorBaseline, limit: f64) -> String {
     let before = before(baseline.before, baseline.span).unwrap_or_else(|| "not measured".to_owned());
-    let limit = if baseline.theta > limit {
+    let share = share(new).unwrap_or_else(|| "None".to_owned());
+    format!("{share} requests on new pods failed ({}, before {before}{})", tested(baseline, limit), old_pods(old))
+}
+
+/// The limit that is tested, and why it is another than people wrote.
+fn tested(baseline: &ErrorBaseline, limit: f64) -> String {
+    if baseline.theta > limit {
         format!("limit {}, taken as {} because of what was before", percent(limit), percent(baseline.theta))
     } else {
         format!("limit {}", percent(limit))
-    };
-    let share = share(new).unwrap_or_else(|| "None".to_owned());
-    format!("{share} requests on new pods failed ({limit}, before {before}{})", old_pods(old))
+    }
 }
 
 /// `30 % of 900 requests failed as callers see it (limit 5 %, before 0.3 %); new pods answer nothing`.
@@ -230,17 +236,18 @@ pub(super) fn baked(trial: &Trial, baked: Baked, t: Seconds) -> String {
     let new: Vec<&Pod> = trial.roster.of(&trial.to).collect();
     let ready = new.iter().filter(|pod| pod.state.ready).count();
     let age = trial.first_ready.map_or(0.0, |first| t - first);
-    let (so_far, limit) = (so_far(trial), percent(trial.rules.errors.max));
+    let so_far = so_far(trial);
+    let (strongest, doubt) = strongest(trial).map_or((0.0, None), |evidence| (evidence.log_e(), evidence.doubt()));
     let min = trial.rules.min_requests;
     match baked {
         Baked::NotReady if new.is_empty() => format!("No new pod has been seen yet.{}", in_the_way(trial, t)),
         Baked::NotReady => {
             format!("{ready} of {} Ready{so_far}.{}", plural(new.len(), "new pod"), in_the_way(trial, t))
         }
-        Baked::Baking(_) if strongest(trial) >= 1.0 => format!(
-            "{ready} of {} Ready{so_far}; evidence against it is {:.1} of {LEVEL:.1}.",
+        Baked::Baking(_) if strongest >= 1.0 => format!(
+            "{ready} of {} Ready{so_far}; evidence against it is {strongest:.1} of {LEVEL:.1}{}.",
             plural(new.len(), "new pod"),
-            strongest(trial)
+            doubt.map_or("", doubted)
         ),
         Baked::Baking(left) => {
             let more = min as f64 - trial.requests;
@@ -251,9 +258,13 @@ pub(super) fn baked(trial: &Trial, baked: Baked, t: Seconds) -> String {
                 duration(left)
             )
         }
+        Baked::Unsettled if strongest < 1.0 => {
+            format!("The watch is over{so_far}, but that is too close to the limit to pass.")
+        }
         Baked::Unsettled => format!(
-            "The watch is over{so_far}, but that is too close to the limit of {limit} to pass (evidence {:.1} of {LEVEL:.1}).",
-            strongest(trial)
+            "The watch is over{so_far}, but that is too much to pass, and not yet enough to convict (evidence \
+             {strongest:.1} of {LEVEL:.1}{}).",
+            doubt.map_or("", doubted)
         ),
         Baked::NoData => format!(
             "No source has measured anything of the new pods in the {} since the first was Ready.",
@@ -322,36 +333,19 @@ pub(super) fn mebibytes(bytes: f64) -> String {
 /// Ends a sentence about a rollout whose watch is over.
 pub(super) const SELDOM: &str = " It is looked at every 5 min now.";
 
-/// A rollout that passed and is fine.
-pub(super) fn passed_before(seen: Tally, ago: Seconds, limit: f64, left: Seconds) -> String {
-    let seen = match share(seen) {
-        Some(seen) => format!("{seen} requests failed since (limit {})", percent(limit)),
-        None => "nothing was measured since".to_owned(),
-    };
-    format!("It passed {} ago; {seen}. It is looked at every 5 min for {} more.", duration(ago), duration(left))
+fn strongest(trial: &Trial) -> Option<&Evidence> {
+    let errors = trial.errors.as_ref().map(|family| &family.evidence);
+    let slow = trial.latency.tested().map(|slow| slow.evidence());
+    errors.into_iter().chain(slow).max_by(|a, b| a.log_e().total_cmp(&b.log_e()))
 }
 
-/// A rollout that passed and broke `after` that; `others`: who else of those that passed broke then, and of how many.
-pub(super) fn broke_later(seen: Tally, after: Seconds, limit: f64, others: (usize, usize)) -> String {
-    let seen = share(seen).unwrap_or_else(|| "None".to_owned());
-    let others = match others {
-        (_, 0) => String::new(),
-        (broke, of) => {
-            format!(" {broke} of {} that passed lately broke in the same minutes.", plural(of, "other workload"))
-        }
-    };
-    format!(
-        "It passed, and broke {} after that: {seen} requests have failed since (limit {}). Nothing is undone: it had \
-         proved itself, and what breaks so late is rarely the rollout.{others}",
-        duration(after),
-        percent(limit)
-    )
-}
-
-fn strongest(trial: &Trial) -> f64 {
-    let errors = trial.errors.as_ref().map(|family| family.evidence.log_e());
-    let slow = trial.latency.tested().map(|slow| slow.evidence().log_e());
-    errors.into_iter().chain(slow).reduce(f64::max).unwrap_or(0.0)
+/// Why evidence that is enough does not convict.
+fn doubted(doubt: Doubt) -> &'static str {
+    match doubt {
+        Doubt::Over => ", but the last minute is within the limit again",
+        Doubt::ColdStart => ", but it may be their cold start",
+        Doubt::Burst => ", but it may be a burst",
+    }
 }
 
 /// What the new pods show so far, to go after another clause.
@@ -360,7 +354,8 @@ fn so_far(trial: &Trial) -> String {
     match trial.errors.as_ref().map(|family| (family, family.evidence.new_total())) {
         Some((family, new)) if new.total >= 1.0 => {
             let ratio = share(new).unwrap_or_default();
-            text.push_str(&format!(", {ratio} requests failed (limit {})", percent(family.evidence.theta())));
+            let limit = tested(&family.baseline, trial.rules.errors.max);
+            text.push_str(&format!(", {ratio} requests failed ({limit})"));
         }
         _ if trial.requests >= 1.0 => {
             text.push_str(&format!(", {} requests, errors not measured", trial.requests.round()));
@@ -371,7 +366,7 @@ fn so_far(trial: &Trial) -> String {
         Latency::Tested(slow) if slow.evidence().new_total().total >= 1.0 => {
             let ratio = slow.evidence().new_total().ratio().unwrap_or(0.0);
             let (cut, limit) = (latency(slow.cut.seconds), percent(slow.cut.theta));
-            text.push_str(&format!(", {} of them slower than {cut} (limit {limit})", percent(ratio)));
+            text.push_str(&format!(", {} took longer than {cut} (limit {limit})", percent(ratio)));
         }
         Latency::NoBaseline => text.push_str(", latency without a baseline"),
         _ => {}

@@ -5,7 +5,15 @@
 //! good; the old pods are long gone, and what breaks hours later (a dependency, data, load, a leak) is rarely what was
 //! rolled out: to undo it would be a guess. So it is told, with since when, and with who else broke in those minutes.
 
-use super::{arm::Share, counter::Tally, evidence::Evidence, explain, peers::Peers, series::Series, tuning::*};
+use super::{
+    arm::Share,
+    counter::Tally,
+    evidence::Evidence,
+    explain::{duration, percent, plural, share},
+    peers::Peers,
+    series::Series,
+    tuning::*,
+};
 use crate::domain::{LateWatch, Revision, Rules, Seconds, WorkloadId};
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -27,6 +35,9 @@ pub(super) struct Late {
     stepped: Seconds,
     /// Since when it is broken, and what was counted since then.
     broken: Option<(Seconds, Tally)>,
+    /// What was counted since it passed, or since it last kept its limit again.
+    kept: Tally,
+    recovered: bool,
 }
 
 impl Late {
@@ -44,6 +55,8 @@ impl Late {
             until,
             stepped: passed,
             broken: None,
+            kept: Tally::default(),
+            recovered: false,
         })
     }
 
@@ -60,6 +73,10 @@ impl Late {
             let share = Share { pod: 0, new: true, unproved: false, warm: true, ready: None, tally };
             self.evidence.step(self.stepped, end, rise, &[share], 1.0);
             self.stepped = end;
+            if self.broken.is_some() && !self.evidence.fired() {
+                (self.kept, self.recovered) = (Tally::default(), true);
+            }
+            self.kept += tally;
             self.broken = match (self.evidence.fired(), self.broken) {
                 (false, _) => None,
                 (true, None) => self.evidence.onset().map(|onset| (onset.t, onset.new)),
@@ -75,8 +92,11 @@ impl Late {
     fn say(&self, t: Seconds, workload: &WorkloadId, others: (usize, usize)) -> LateWatch {
         let limit = self.rules.errors.max;
         let explanation = match self.broken {
-            Some((since, counted)) => explain::broke_later(counted, since - self.passed, limit, others),
-            None => explain::passed_before(self.evidence.new_total(), t - self.passed, limit, self.until - t),
+            Some((since, counted)) => broke(counted, since - self.passed, limit, others),
+            None => {
+                let since = if self.recovered { " since it keeps its limit again" } else { " since" };
+                keeps((self.kept, since), t - self.passed, limit, self.until - t)
+            }
         };
         LateWatch {
             t,
@@ -151,4 +171,30 @@ impl Lates {
         let broke = others().filter(|since| since.is_some_and(with_it)).count();
         Some(late.say(t, workload, (broke, others().count())))
     }
+}
+
+/// A rollout that passed and is fine.
+fn keeps((seen, since): (Tally, &str), ago: Seconds, limit: f64, left: Seconds) -> String {
+    let seen = match share(seen) {
+        Some(seen) => format!("{seen} requests failed{since} (limit {})", percent(limit)),
+        None => format!("nothing was measured{since}"),
+    };
+    format!("It passed {} ago; {seen}. It is looked at every 5 min for {} more.", duration(ago), duration(left))
+}
+
+/// A rollout that passed and broke `after` that; `others`: who else of those that passed broke then, and of how many.
+fn broke(seen: Tally, after: Seconds, limit: f64, others: (usize, usize)) -> String {
+    let seen = share(seen).unwrap_or_else(|| "None".to_owned());
+    let others = match others {
+        (_, 0) => String::new(),
+        (broke, of) => {
+            format!(" {broke} of {} that passed lately broke in the same minutes.", plural(of, "other workload"))
+        }
+    };
+    format!(
+        "It passed, and broke {} after that: {seen} requests have failed since (limit {}). Nothing is undone: it had \
+         proved itself, and what breaks so late is rarely the rollout.{others}",
+        duration(after),
+        percent(limit)
+    )
 }

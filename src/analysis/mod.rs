@@ -5,7 +5,7 @@
 //!
 //! One rollout, top to bottom: `docket` routes observations to its `trial`; `roster` and `counter`
 //! turn them into what happened since the tick before; `facts` and `health` need no counting;
-//! `family` feeds errors and slow requests to the same test (`evidence`; of each pod, `arm`), against what `baseline`
+//! `family` feeds errors and slow requests to the same test (`evidence`; of each pod, `arm`; of the last minutes, `lately`), against what `baseline`
 //! says was normal; `monitoring` says when nothing of that can be believed; `gates` ask its own old pods
 //! whether it is this rollout's doing, and `draft` says what the workload says by itself. Then the others are
 //! heard: `peers` remembers workloads without a trial, `graph` who calls whom; `scene` asks them, and `blame`
@@ -34,6 +34,7 @@ mod histogram;
 mod hypothesis;
 mod issues;
 mod late;
+mod lately;
 mod leak;
 mod monitoring;
 mod owners;

@@ -39,6 +39,11 @@ impl Owners {
         true
     }
 
+    /// Pods that were counted and never introduced.
+    pub(super) fn strangers(&self) -> usize {
+        self.unclaimed.len()
+    }
+
     /// Lets go of counters that have waited for too long.
     pub(super) fn expire(&mut self, t: Seconds) {
         self.unclaimed.retain(|_, kept| kept.back().is_some_and(|observed| t - observed.t <= BEFORE));

@@ -165,7 +165,7 @@ impl Trial {
             .is_some_and(|(_, evidence)| evidence.log_e() >= 0.0 && evidence.new_total().total > 0.0);
         // Where it was bad before, the test runs at what it was; nothing above the user's own limit is good.
         let plain = self.errors.as_ref().and_then(|family| family.plain.as_ref());
-        let above_the_limit = plain.is_some_and(|plain| plain.log_e() >= 0.0);
+        let above_the_limit = plain.is_some_and(|plain| !plain.speaks_for());
         let baked = bake::judge(&bake::Oven {
             age: self.first_ready.map(|ready| t - ready),
             watch: self.rules.watch.as_secs_f64(),

@@ -57,6 +57,8 @@ fn what_keeps_its_limit_again_is_told_too_and_short_bursts_are_not() {
         if t > from && t < from + 1200.0 { Does { errors: 0.3, ..FINE } } else { FINE }
     });
     assert_eq!(told.iter().map(|seen| seen.broken.is_some()).collect::<Vec<_>>(), [true, false], "{told:#?}");
+    assert!(told[1].explanation.contains("requests failed since it keeps its limit again"), "{}", told[1].explanation);
+    assert!(!told[1].explanation.contains("; 3"), "what failed before is not in it: {}", told[1].explanation);
     let from = story.t + HOUR;
     let told = goes_on(&mut story, 3.0, 15.0, &|_, t| {
         if t > from && t < from + 45.0 { Does { errors: 0.3, ..FINE } } else { FINE }
