@@ -41,7 +41,7 @@ pub(super) struct BacktestArgs {
     #[arg(long, value_name = "DIR|FILE", env = "LASTGOOD_CONFIG")]
     config: Option<PathBuf>,
     /// Only this workload; can be given more than once.
-    #[arg(long, value_name = "NAMESPACE/KIND/NAME", requires = "from")]
+    #[arg(long, value_name = "NAMESPACE/KIND/NAME")]
     workload: Vec<WorkloadId>,
     /// A rollout that began then, where none can be found; can be given more than once.
     #[arg(long, value_name = "NAMESPACE/KIND/NAME@TIME", value_parser = named, requires = "from")]
@@ -104,6 +104,17 @@ fn usage(text: impl Into<String>) -> Failure {
 }
 
 impl BacktestArgs {
+    /// Whether something is to be told of this workload.
+    pub(super) fn wants(&self, workload: &WorkloadId) -> bool {
+        self.workload.is_empty() || self.workload.contains(workload)
+    }
+
+    /// The workloads that were asked for, to go after what is asked of them.
+    pub(super) fn named(&self) -> String {
+        let names: Vec<String> = self.workload.iter().map(ToString::to_string).collect();
+        if names.is_empty() { String::new() } else { format!(" of {}", names.join(", ")) }
+    }
+
     fn prepare(
         &self,
         thresholds: Option<Thresholds>,

@@ -15,6 +15,17 @@ pub enum Line {
     Summary(Box<Summary>),
 }
 
+impl Line {
+    /// Whose line it is.
+    pub fn workload(&self) -> &WorkloadId {
+        match self {
+            Self::Verdict(line) => &line.workload,
+            Self::Late(line) => &line.seen.workload,
+            Self::Summary(summary) => &summary.workload,
+        }
+    }
+}
+
 /// What would be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]

@@ -44,6 +44,8 @@ struct Opening {
     to: Revision,
     left: usize,
     past: Vec<Observed>,
+    /// Whether it is what the replay remembers, and not what the trace says of it.
+    remembered: bool,
 }
 
 /// The daemon on a virtual clock.
@@ -61,6 +63,8 @@ pub struct Replay {
     /// Whether the trace tells its own looks.
     told: bool,
     opening: Option<Opening>,
+    /// What could not be used a second time, when a rollout was given the past that the replay remembers itself.
+    twice: u64,
 }
 
 impl Replay {
@@ -78,6 +82,7 @@ impl Replay {
             next: None,
             told: false,
             opening: None,
+            twice: 0,
         }
     }
 
@@ -106,7 +111,8 @@ impl Replay {
                     Some(follows) => ((*follows).min(PAST_MAX), Vec::new()),
                     None => (0, self.past.of(workload).collect()),
                 };
-                self.go_on(Opening { t, id, from, to, left, past: known });
+                let remembered = past.is_none();
+                self.go_on(Opening { t, id, from, to, left, past: known, remembered });
             }
             Observation::Look { unheard } => {
                 lines.extend(self.tick(t, *unheard));
@@ -157,7 +163,12 @@ impl Replay {
 
     /// Observations and values that could not be used.
     pub fn skipped(&self) -> u64 {
-        self.docket.skipped()
+        self.docket.skipped().saturating_sub(self.twice)
+    }
+
+    /// Pods that are counted and that nothing told of.
+    pub fn strangers(&self) -> usize {
+        self.docket.strangers()
     }
 
     fn ledger(&mut self, workload: &WorkloadId) -> &mut Ledger {
@@ -193,14 +204,18 @@ impl Replay {
             self.opening = Some(opening);
             return;
         }
-        let Opening { t, id, from, to, past, .. } = opening;
+        let Opening { t, id, from, to, past, remembered, .. } = opening;
         for observed in &past {
             if let Observation::Pod(state) = &observed.what {
                 self.ledger(&id).pod(state);
             }
         }
         self.begin(t, &id, &from, &to);
+        let skipped = self.docket.skipped();
         self.docket.catch_up(t, &past);
+        if remembered {
+            self.twice += self.docket.skipped().saturating_sub(skipped);
+        }
         let ledger = self.ledger(&id);
         past.iter().for_each(|observed| ledger.measured(observed.t, &observed.what));
     }

@@ -59,7 +59,7 @@ fn judged(text: &str) -> Vec<Line> {
     let mut out = Vec::new();
     let mut lines = Lines::new("t", text.as_bytes());
     for entry in lines.by_ref() {
-        if let Entry::Observed(observed) = entry.unwrap() {
+        if let Entry::Observed { observed, .. } = entry.unwrap() {
             out.extend(replay.observe(&observed));
         }
     }
@@ -117,7 +117,7 @@ fn the_time_between_looks_changes_no_verdict() {
         let mut replay = Replay::new(armed(), interval);
         let lines = Lines::new("t", text.as_bytes());
         let observed = lines.filter_map(|entry| match entry.unwrap() {
-            Entry::Observed(observed) => Some(*observed),
+            Entry::Observed { observed, .. } => Some(*observed),
             Entry::Unknown { .. } => None,
         });
         let said: Vec<Line> = observed.flat_map(|o| replay.observe(&o)).collect();
@@ -137,6 +137,8 @@ fn what_is_wrong_is_said_with_its_line() {
     assert!(bad("{\"t\":1,\"kind\":\"pod\"}").contains("missing field `pod`"));
     assert!(bad("{\"t\":1,\"kind\":\"counters\",\"pod\":\"nonamespace\"}").contains("does not name a pod"));
     assert!(bad("{\"t\":\"x\",\"kind\":\"end\"}").starts_with("f.jsonl:3:"));
+    let packed = Lines::new("f", &[0x1f, 0x8b, 8][..]).find_map(Result::err).unwrap().to_string();
+    assert!(packed.contains("gunzip -c FILE | lastgood replay -"), "{packed}");
     assert!(first("{\"t\":0,\"kind\":\"trace\",\"version\":2}").unwrap().contains("version 2 is not known"));
     let long = format!("{HEAD}{}", "x".repeat(trace::LONGEST_LINE as usize + 2));
     assert!(matches!(Lines::new("f", long.as_bytes()).nth(1), Some(Err(TraceError::Malformed { line: 2, .. }))));
@@ -150,7 +152,39 @@ fn unknown_kinds_and_keys_are_passed_over_and_late_lines_are_counted() {
     let mut lines = Lines::new("f", text.as_bytes());
     let all: Vec<Entry> = lines.by_ref().map(Result::unwrap).collect();
     assert!(matches!(&all[1], Entry::Unknown { line: 2, kind } if kind == "weather"));
-    assert_eq!((all.len(), lines.late(), lines.latest(), lines.ended()), (4, 1, Some(5.0), true));
+    assert_eq!((all.len(), lines.latest(), lines.ended()), (4, Some(5.0), true));
+    assert_eq!(lines.late(), Some(trace::Late { count: 1, line: 4, t: 4.0, after: 5.0 }));
+}
+
+#[test]
+fn a_line_whose_time_alone_is_far_ahead_is_passed_over_and_a_silence_is_not() {
+    let source = |t: f64| format!("{{\"t\":{t},\"kind\":\"source\",\"source\":\"x\",\"ok\":true}}\n");
+    let read = |times: &[f64]| {
+        let text: String = times.iter().map(|t| source(*t)).collect();
+        let text = format!("\u{feff}{HEAD}{text}{{\"t\":{},\"kind\":\"end\"}}\n", times[times.len() - 1]);
+        let mut lines = Lines::new("f", text.as_bytes());
+        let count = lines.by_ref().map(Result::unwrap).count();
+        (count, lines.astray(), lines.late(), lines.latest())
+    };
+    assert_eq!(read(&[10.0, 1e7, 25.0, 40.0]), (5, Some((3, 1)), None, Some(40.0)));
+    assert_eq!(read(&[10.0, 1e7, 1e7 + 15.0]), (5, None, None, Some(1e7 + 15.0)));
+    assert_eq!(read(&[10.0, 3000.0, 25.0]).2.unwrap().line, 4, "not far: late is what comes after");
+}
+
+#[test]
+fn what_a_rollout_says_of_its_past_is_neither_late_nor_missed_silently() {
+    let text = |past: usize| {
+        let rollout = r#"{"t":100,"kind":"rollout","workload":"shop/Deployment/web","from":"a","to":"b","past":"#;
+        let source = r#"{"t":5,"kind":"source","source":"x","ok":true}"#;
+        format!("{HEAD}{rollout}{past}}}\n{source}\n{source}\n{{\"t\":200,\"kind\":\"end\"}}\n")
+    };
+    let read = |past: usize| {
+        let text = text(past);
+        let mut lines = Lines::new("f", text.as_bytes());
+        lines.by_ref().for_each(|entry| assert!(entry.is_ok()));
+        (lines.late().map(|late| late.count), lines.past_missing())
+    };
+    assert_eq!([read(2), read(1), read(7)], [(None, None), (Some(1), None), (None, Some((4, 2)))]);
 }
 
 #[test]
@@ -172,7 +206,7 @@ fn the_brake_stops_the_fourth_undo_of_a_namespace() {
         let text = trace(1.0, 900).replace("shop/Deployment/web", &format!("shop/Deployment/web{i}"));
         let text = text.replace("shop/a-", &format!("shop/w{i}-a-")).replace("shop/b-", &format!("shop/w{i}-b-"));
         all.extend(Lines::new("t", text.as_bytes()).filter_map(|entry| match entry.unwrap() {
-            Entry::Observed(observed) => Some(*observed),
+            Entry::Observed { observed, .. } => Some(*observed),
             Entry::Unknown { .. } => None,
         }));
     }
