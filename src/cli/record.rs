@@ -53,10 +53,10 @@ struct Recording<'a> {
     latest: Option<f64>,
 }
 
-/// Where the trace goes. A file is opened, and what it held before is gone, only when there is something to write.
-/// Each line is written at once: whatever ends the program, what was recorded is there.
+/// Where the trace goes. Each line is written at once: whatever ends the program, what was recorded is there.
 enum Destination<'a> {
-    Unopened(&'a Path),
+    /// A file that still holds what it held before: that is gone only when there is something to write.
+    Untouched(&'a Path, File),
     File(&'a Path, LineWriter<File>),
     Stream(&'a mut dyn Write),
 }
@@ -72,7 +72,7 @@ enum Ended {
 
 pub(super) async fn record(global: Global, args: &RecordArgs, out: &mut dyn Write) -> Result<u8, Failure> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let mut recording = Recording::new(args, out);
+    let mut recording = Recording::new(args, out)?;
     let last = async {
         match args.lasting {
             Some(time) => tokio::time::sleep(time).await,
@@ -94,9 +94,15 @@ pub(super) async fn record(global: Global, args: &RecordArgs, out: &mut dyn Writ
 }
 
 impl<'a> Recording<'a> {
-    fn new(args: &'a RecordArgs, out: &'a mut dyn Write) -> Self {
-        let to = args.to.as_deref().map_or(Destination::Stream(out), Destination::Unopened);
-        Self { to, title: &args.title, count: 0, bytes: 0, lost: 0, malformed: 0, latest: None }
+    fn new(args: &'a RecordArgs, out: &'a mut dyn Write) -> Result<Self, Failure> {
+        let to = match args.to.as_deref() {
+            None => Destination::Stream(out),
+            Some(path) => {
+                let file = File::options().append(true).create(true).open(path);
+                Destination::Untouched(path, file.map_err(|e| cannot_write(path, &e))?)
+            }
+        };
+        Ok(Self { to, title: &args.title, count: 0, bytes: 0, lost: 0, malformed: 0, latest: None })
     }
 
     async fn read(&mut self, source: impl AsyncBufRead + Unpin) -> Result<Ended, Failure> {
@@ -159,11 +165,16 @@ impl<'a> Recording<'a> {
 
     /// The last line, if nothing is missing; and what is to be said of it.
     fn end(mut self, ended: Ended) -> Result<u8, Failure> {
-        if ended == Ended::Whole {
-            self.begin(0.0)?;
-            self.to.write(&serde_json::json!({"t": self.latest.unwrap_or(0.0), "kind": "end"}).to_string())?;
-        }
         let mut err = io::stderr();
+        match (self.latest, &ended) {
+            // A trace of nothing is of no use, and would take the place of one that was there.
+            (None, Ended::Whole) => {
+                writeln!(err, "nothing was observed and nothing written")?;
+                return Ok(exit::BLIND);
+            }
+            (Some(t), Ended::Whole) => self.to.write(&serde_json::json!({"t": t, "kind": "end"}).to_string())?,
+            (_, Ended::Cut(_)) => {}
+        }
         writeln!(err, "{} observations", self.count)?;
         if self.lost > 0 {
             writeln!(err, "warning: {} times observations were lost: this reader was too slow", self.lost)?;
@@ -183,17 +194,22 @@ impl<'a> Recording<'a> {
 
 impl Destination<'_> {
     fn write(&mut self, line: &str) -> Result<(), Failure> {
-        let cannot =
-            |path: &Path, e: io::Error| Failure::new(exit::ERROR, format!("cannot write {}: {e}", path.display()));
-        if let Self::Unopened(path) = self {
-            *self = Self::File(path, LineWriter::new(File::create(*path).map_err(|e| cannot(path, e))?));
+        if let Self::Untouched(path, file) = self {
+            let file = file.try_clone().map_err(|e| cannot_write(path, &e))?;
+            // A pipe holds nothing that could be in the way.
+            let _ = file.set_len(0);
+            *self = Self::File(path, LineWriter::new(file));
         }
         match self {
-            Self::File(path, file) => writeln!(file, "{line}").map_err(|e| cannot(path, e)),
-            Self::Unopened(_) => Ok(()),
+            Self::File(path, file) => writeln!(file, "{line}").map_err(|e| cannot_write(path, &e)),
+            Self::Untouched(..) => Ok(()),
             Self::Stream(out) => Ok(writeln!(out, "{line}")?),
         }
     }
+}
+
+fn cannot_write(path: &Path, e: &io::Error) -> Failure {
+    Failure::new(exit::ERROR, format!("cannot write {}: {e}", path.display()))
 }
 
 #[cfg(test)]
@@ -202,14 +218,14 @@ mod tests {
     use crate::replay::trace::{Entry, Lines};
     use futures::TryStreamExt;
 
-    fn args(to: Option<PathBuf>) -> RecordArgs {
+    fn args_of(to: Option<PathBuf>) -> RecordArgs {
         RecordArgs { to, lasting: None, title: "x".into() }
     }
 
     #[test]
     fn a_trace_is_in_the_order_in_which_it_was_told() {
-        let (mut text, args) = (Vec::new(), args(None));
-        let mut recording = Recording::new(&args, &mut text);
+        let (mut text, args) = (Vec::new(), args_of(None));
+        let mut recording = Recording::new(&args, &mut text).unwrap();
         for line in [
             r#"{"t":20.0,"kind":"look"}"#,
             r#"{"t":10.0,"kind":"rollout","workload":"shop/Deployment/web","from":"a","to":"b","past":1}"#,
@@ -235,14 +251,18 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("trace.jsonl");
         std::fs::write(&path, "precious").unwrap();
-        let args = args(Some(path.clone()));
+        let args = args_of(Some(path.clone()));
         let mut nothing = Vec::new();
-        let mut recording = Recording::new(&args, &mut nothing);
+        let nowhere = args_of(Some("/dev/null/x".into()));
+        let refused = Recording::new(&nowhere, &mut nothing).err().unwrap();
+        assert!(refused.text.starts_with("cannot write /dev/null/x: "), "{}", refused.text);
+        let mut recording = Recording::new(&args, &mut nothing).unwrap();
         let refused = recording.read(&b"{\"version\":\"1\"}\n"[..]).await.unwrap_err();
         assert!(refused.text.contains("not that of a Lastgood daemon"), "{}", refused.text);
+        assert_eq!(recording.end(Ended::Whole).unwrap(), exit::BLIND, "Ctrl-C before anything has come");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
 
-        let mut recording = Recording::new(&args, &mut nothing);
+        let mut recording = Recording::new(&args, &mut nothing).unwrap();
         let ended = recording.read(&b"{\"t\":20.0,\"kind\":\"look\"}\n\n"[..]).await.unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(text.ends_with("{\"t\":20.0,\"kind\":\"look\"}\n"), "written at once: {text}");
@@ -253,8 +273,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_dead_connection_is_noticed() {
-        let (mut text, args) = (Vec::new(), args(None));
-        let mut recording = Recording::new(&args, &mut text);
+        let (mut text, args) = (Vec::new(), args_of(None));
+        let mut recording = Recording::new(&args, &mut text).unwrap();
         let silent = futures::stream::pending::<io::Result<Vec<u8>>>().into_async_read();
         assert!(matches!(recording.read(silent).await.unwrap(), Ended::Cut(why) if why.contains("90 s")));
     }
