@@ -4,8 +4,9 @@
 //! writes them down. What comes out as JSON is what `replay` says of that trace.
 
 use super::{
-    Failure, exit,
+    Failure, cannot_write, exit,
     replay::{Format, write_line},
+    writable,
 };
 use crate::{
     clock::{Clock, seconds, timestamp},
@@ -29,7 +30,7 @@ use std::{
 #[derive(Debug, Args)]
 pub(super) struct BacktestArgs {
     /// The history of this Prometheus instead of a trace; credentials come from --config.
-    #[arg(long, value_name = "URL", requires = "from")]
+    #[arg(long, value_name = "URL", requires = "from", value_parser = http_url)]
     prometheus: Option<String>,
     /// Judge the rollouts that began from here on: RFC 3339, or relative, as -7d.
     #[arg(long, value_name = "TIME", value_parser = When::parse, allow_hyphen_values = true)]
@@ -88,6 +89,13 @@ fn named(text: &str) -> Result<(WorkloadId, When), String> {
         .split_once('@')
         .ok_or_else(|| format!("\"{text}\" names no time; write namespace/Kind/name@2026-01-31T09:30:00Z"))?;
     Ok((workload.parse()?, When::parse(when)?))
+}
+
+fn http_url(text: &str) -> Result<String, String> {
+    match reqwest::Url::parse(text) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(text.to_owned()),
+        _ => Err("that is no URL; write http://HOST:PORT".to_owned()),
+    }
 }
 
 /// What is known once the arguments and the files were read.
@@ -186,6 +194,7 @@ pub(super) async fn backtest(
     let question = args.question(clock.now(), &prepared)?;
     let history = History::new(&prepared.prometheus, clock)?;
     let place = history.place();
+    args.to_trace.as_deref().map(writable).transpose()?;
     let past = history.find(&question, Arc::clone(&prepared.thresholds)).await.map_err(|error| failure(&error))?;
     for note in &past.notes {
         writeln!(err, "note: {note}")?;
@@ -353,10 +362,6 @@ impl TraceFile {
         self.line(&Observed { t, what: Observation::End {} })?;
         self.out.flush().map_err(|e| cannot_write(&self.path, &e))
     }
-}
-
-fn cannot_write(path: &Path, error: &io::Error) -> Failure {
-    Failure::new(exit::ERROR, format!("cannot write {}: {error}", path.display()))
 }
 
 #[cfg(test)]

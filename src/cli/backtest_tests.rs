@@ -29,7 +29,12 @@ fn a_trace_and_a_history_exclude_each_other() {
     assert!(parsed(&["--prometheus", "http://p", "--from", "-7d"]).is_ok());
     assert!(parsed(&[]).unwrap_err().contains("TRACE"));
     assert!(parsed(&["--prometheus", "http://p"]).unwrap_err().contains("--from"));
-    assert!(parsed(&["x.jsonl", "--from", "-7d"]).unwrap_err().contains("cannot be used with"));
+    for of_history in [["--from", "-7d"], ["--to", "-1d"], ["--prometheus", "http://p"], ["--to-trace", "y.jsonl"]] {
+        let error = parsed(&["x.jsonl", of_history[0], of_history[1]]).unwrap_err();
+        assert!(error.contains("cannot be used with"), "{of_history:?}: {error}");
+    }
+    let error = parsed(&["--prometheus", "127.0.0.1:9090", "--from", "-7d"]).unwrap_err();
+    assert!(error.contains("--prometheus") && error.contains("write http://HOST:PORT"), "{error}");
     let rollout = "shop/Deployment/web@2026-09-21T10:00:00Z";
     let args = parsed(&["--from", "-7d", "--rollout", rollout, "--workload", "shop/sts/db"]).unwrap();
     assert_eq!(

@@ -1,6 +1,6 @@
 //! `lastgood bench`: the open benchmark of rollback decisions.
 
-use super::{Failure, exit};
+use super::{Failure, cannot_write, exit, writable};
 use crate::bench::{self, Further, Report, Scenario, Shared};
 use clap::{Args, ValueEnum};
 use std::{
@@ -97,7 +97,7 @@ pub(super) fn bench(args: &BenchArgs, out: &mut dyn Write) -> Result<u8, Failure
         [&["decision-benchmark.md"][..], &PICTURES]
             .concat()
             .iter()
-            .try_for_each(|name| writable(&folder.join(name)))?;
+            .try_for_each(|name| writable(&folder.join(name)).map(drop))?;
     }
     let first = args.first_seed.unwrap_or(if whole { bench::REPORTING } else { 1 });
     let seeds = first..first.saturating_add(args.seeds.unwrap_or(SEEDS[usize::from(whole)]).max(1));
@@ -171,15 +171,6 @@ fn write_document(report: &Report, folder: &Path, out: &mut dyn Write) -> Result
         writeln!(out, "{}", path.display())?;
     }
     Ok(exit::OK)
-}
-
-fn cannot_write(path: &Path, e: &std::io::Error) -> Failure {
-    Failure::new(exit::ERROR, format!("cannot write {}: {e}", path.display()))
-}
-
-/// Whether a file can be written; what it holds stays.
-fn writable(path: &Path) -> Result<(), Failure> {
-    std::fs::OpenOptions::new().append(true).create(true).open(path).map(drop).map_err(|e| cannot_write(path, &e))
 }
 
 fn find(id: &str) -> Result<Scenario, Failure> {

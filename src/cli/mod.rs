@@ -20,7 +20,13 @@ mod undo;
 
 use crate::cluster::{Cluster, ClusterOptions, connect};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    fs::File,
+    io::Write,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 use style::Style;
 use tokio::runtime;
 
@@ -248,6 +254,15 @@ async fn command(cli: Cli, out: &mut dyn Write) -> Result<u8, Failure> {
         Command::Resume(with) => pause::resume(&Context::of(with.global).await?, &with.args, out).await,
         Command::Incident(with) => incident::incident(&Context::of(with.global).await?, with.args, out).await,
     }
+}
+
+fn cannot_write(path: &Path, e: &std::io::Error) -> Failure {
+    Failure::new(exit::ERROR, format!("cannot write {}: {e}", path.display()))
+}
+
+/// A file that can be written; what it holds stays. Said before there is anything to lose.
+fn writable(path: &Path) -> Result<File, Failure> {
+    File::options().append(true).create(true).open(path).map_err(|e| cannot_write(path, &e))
 }
 
 /// Writes a value as JSON or YAML; `false` when the output is for people.

@@ -3,7 +3,7 @@
 //! It is in the order in which the daemon learned what it holds, which is not always that of time: a rollout comes with
 //! its past, and what was read too late for a look behind that look. So a replay never knows more than the daemon did.
 
-use super::{Failure, Global, daemon, exit};
+use super::{Failure, Global, cannot_write, daemon, exit, writable};
 use crate::{config::parse_wait, replay::trace::VERSION};
 use clap::Args;
 use futures::{AsyncBufRead, AsyncBufReadExt, StreamExt};
@@ -97,10 +97,7 @@ impl<'a> Recording<'a> {
     fn new(args: &'a RecordArgs, out: &'a mut dyn Write) -> Result<Self, Failure> {
         let to = match args.to.as_deref() {
             None => Destination::Stream(out),
-            Some(path) => {
-                let file = File::options().append(true).create(true).open(path);
-                Destination::Untouched(path, file.map_err(|e| cannot_write(path, &e))?)
-            }
+            Some(path) => Destination::Untouched(path, writable(path)?),
         };
         Ok(Self { to, title: &args.title, count: 0, bytes: 0, lost: 0, malformed: 0, latest: None })
     }
@@ -206,10 +203,6 @@ impl Destination<'_> {
             Self::Stream(out) => Ok(writeln!(out, "{line}")?),
         }
     }
-}
-
-fn cannot_write(path: &Path, e: &io::Error) -> Failure {
-    Failure::new(exit::ERROR, format!("cannot write {}: {e}", path.display()))
 }
 
 #[cfg(test)]
