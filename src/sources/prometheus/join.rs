@@ -6,12 +6,11 @@
 use super::{
     MEMORY_EVERY,
     envelope::Series,
-    peers::by_name,
     plan::{Group, Part},
     promql::MARK,
 };
 use crate::{
-    domain::{Counts, Observation, Observed, PodId, Preset, TrialTarget, WorkloadId},
+    domain::{Counts, Kind, Observation, Observed, PodId, Preset, TrialTarget, WorkloadId},
     sources::{
         families::{CALLERS, Candidates, Family, PODS, add_bucket, is_count, serves},
         totals::{Caller, Totals},
@@ -280,4 +279,21 @@ fn of_one_family(times: BTreeMap<Millis, Candidates>) -> impl Iterator<Item = (M
 fn in_order(mut all: Vec<(Millis, Observation)>) -> Vec<Observed> {
     all.sort_by_key(|(t, _)| *t);
     all.into_iter().map(|(t, what)| Observed { t: t as f64 / 1e3, what }).collect()
+}
+
+/// Of which workloads a pod may be, by its name. Names made by controllers end in letters that mean nothing.
+pub(super) fn by_name(pod: &str) -> impl Iterator<Item = (Kind, &str)> {
+    let made = |text: &str, length: std::ops::RangeInclusive<usize>| {
+        length.contains(&text.len()) && text.bytes().all(|b| b"bcdfghjklmnpqrstvwxz2456789".contains(&b))
+    };
+    let cut = pod.rsplit_once('-');
+    let numbered = cut.filter(|(_, last)| !last.is_empty() && last.bytes().all(|b| b.is_ascii_digit()));
+    let named = cut.filter(|(_, last)| made(last, 5..=5)).map(|(rest, _)| rest);
+    let replica = named.and_then(|rest| rest.rsplit_once('-')).filter(|(_, hash)| made(hash, 1..=10));
+    let all = [
+        numbered.map(|(name, _)| (Kind::StatefulSet, name)),
+        named.map(|name| (Kind::DaemonSet, name)),
+        replica.map(|(name, _)| (Kind::Deployment, name)),
+    ];
+    all.into_iter().flatten()
 }

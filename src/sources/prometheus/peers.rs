@@ -12,7 +12,7 @@ use super::{
     plan::{Part, Plan},
 };
 use crate::{
-    domain::{Kind, Observed, Seconds, TrialTarget, WorkloadId},
+    domain::{Observed, Seconds, TrialTarget, WorkloadId},
     sources::{PeerQuestion, PeerRead, SourceError, totals::Totals},
 };
 use std::{
@@ -149,23 +149,6 @@ impl Prometheus {
         }
         Ok(edges::read(&all, &answers))
     }
-}
-
-/// Of which workloads a pod may be, by its name. Names made by controllers end in letters that mean nothing.
-pub(super) fn by_name(pod: &str) -> impl Iterator<Item = (Kind, &str)> {
-    let made = |text: &str, length: std::ops::RangeInclusive<usize>| {
-        length.contains(&text.len()) && text.bytes().all(|b| b"bcdfghjklmnpqrstvwxz2456789".contains(&b))
-    };
-    let cut = pod.rsplit_once('-');
-    let numbered = cut.filter(|(_, last)| !last.is_empty() && last.bytes().all(|b| b.is_ascii_digit()));
-    let named = cut.filter(|(_, last)| made(last, 5..=5)).map(|(rest, _)| rest);
-    let replica = named.and_then(|rest| rest.rsplit_once('-')).filter(|(_, hash)| made(hash, 1..=10));
-    let all = [
-        numbered.map(|(name, _)| (Kind::StatefulSet, name)),
-        named.map(|name| (Kind::DaemonSet, name)),
-        replica.map(|(name, _)| (Kind::Deployment, name)),
-    ];
-    all.into_iter().flatten()
 }
 
 #[cfg(test)]

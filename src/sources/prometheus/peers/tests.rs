@@ -1,4 +1,4 @@
-use super::*;
+use super::{super::join::by_name, *};
 use crate::{
     clock::{Clock, timestamp},
     domain::{Observation, Preset},
