@@ -1,4 +1,4 @@
-//! What the judging part of the daemon keeps of a workload: on trial, after it passed, and as a witness.
+//! What the judging part of the daemon keeps of a workload, on trial and after it passed.
 //!
 //! Each row is a process of its own, which prints by how much its resident memory has grown. Linux only (`/proc`).
 //!

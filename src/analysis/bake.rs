@@ -41,7 +41,8 @@ pub(super) enum Baked {
 }
 
 /// Pass ⇔ the watch is over, requests are enough (or three hours went by), all new pods are Ready, something was
-/// measured of them and the evidence of each family is negative. Where memory runs out within another watch, that is waited for.
+/// measured of them and the evidence of each family is negative. Where memory runs out within another watch, that is
+/// waited for.
 pub(super) fn judge(oven: &Oven) -> Baked {
     let Some(age) = oven.age else { return Baked::NotReady };
     if !oven.seen {
@@ -57,8 +58,8 @@ pub(super) fn judge(oven: &Oven) -> Baked {
     if !oven.clean {
         return Baked::Unsettled;
     }
-    // `>=` and not `<`, so that what is no number is not enough.
     let long = age >= PASS_ANYWAY.max(oven.watch);
+    // `>=` and not `<`, so that what is no number is not enough.
     let enough = oven.requests >= oven.min_requests && oven.counted;
     if !enough && !long {
         return Baked::TooFew;
